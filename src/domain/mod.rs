@@ -1,0 +1,13 @@
+//! The words of the field as plain values: trajectories, contrastive scores, critical tokens, verdicts, traces.
+//!
+//! This room knows no tensors, no async, no database and no HTTP. Equation numbers follow arXiv 2411.19943.
+
+pub mod critical;
+pub mod invariants;
+pub mod model;
+pub mod score;
+pub mod summary;
+pub mod trace;
+pub mod trajectory;
+pub mod verdict;
+pub mod verifier;
