@@ -1,0 +1,233 @@
+//! The inner loop of every matrix product on the CPU: a tile of at most 14 rows by 32 columns, held in registers.
+//!
+//! Operands come in the order in which the loop reads them. The right side is a *panel*: 32 columns, depth-major, so that
+//! each step loads two full AVX-512 registers. The left side is a *row block*: 14 rows, depth-major too, or rows of a
+//! constant stride. Each lane adds its products in the order of the depth, so that a logit does not depend on how many
+//! rows were computed beside it; what is scored together can never change a score.
+
+use std::sync::OnceLock;
+
+/// Rows of a tile: with two registers a row, 28 of AVX-512's 32 registers accumulate.
+pub(crate) const TILE_ROWS: usize = 14;
+/// Columns of a tile.
+pub(crate) const TILE_COLS: usize = 32;
+/// Keys in a chunk of attention scores, the stride between the rows of a [`LeftSide::Scores`].
+pub(crate) const SCORE_CHUNK: usize = 128;
+/// Deepest product that is summed in one go. Shorter sums lose less to rounding than one long one, and 14 rows of this
+/// depth leave most of the first-level cache to the panel.
+pub(crate) const MAX_DEPTH: usize = 256;
+
+/// How the left side lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftSide {
+    /// `[depth][TILE_ROWS]`.
+    RowBlock,
+    /// `[TILE_ROWS][SCORE_CHUNK]`, the depth running along the row.
+    Scores,
+}
+
+/// One tile: `c[rows x 32] = left * panel`, added to what `c` holds if `accumulate`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// At least `depth` steps of the layout that `side` names.
+    pub(crate) left: *const f32,
+    pub(crate) side: LeftSide,
+    /// `depth` rows of 32 columns, `panel_stride` apart.
+    pub(crate) panel: *const f32,
+    pub(crate) panel_stride: usize,
+    pub(crate) depth: usize,
+    /// 1 to [`TILE_ROWS`].
+    pub(crate) rows: usize,
+    /// Row-major, `c_stride` apart, 32 columns writable.
+    pub(crate) c: *mut f32,
+    pub(crate) c_stride: usize,
+    pub(crate) accumulate: bool,
+}
+
+/// The instruction sets that a tile is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isa {
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+impl Isa {
+    /// The best one of this processor, found once.
+    pub(crate) fn detect() -> Self {
+        static ISA: OnceLock<Isa> = OnceLock::new();
+        *ISA.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                    return Isa::Avx512;
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    return Isa::Avx2;
+                }
+            }
+            Isa::Portable
+        })
+    }
+}
+
+/// Calls `$body` compiled for the instruction set at hand: plain Rust loops in it become wide vector code.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn portable($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? { portable($($arg),*) }
+                match $crate::engine::local::cpu::kernel::Isa::detect() {
+                    // SAFETY: `detect` has seen these features on this processor.
+                    $crate::engine::local::cpu::kernel::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::engine::local::cpu::kernel::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::engine::local::cpu::kernel::Isa::Portable => {}
+                }
+            }
+            portable($($arg),*)
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// Multiplies one tile.
+///
+/// # Safety
+/// The pointers of `tile` must be valid for the extents that its fields state, and `c` must not be aliased.
+#[inline]
+pub(crate) unsafe fn multiply(isa: Isa, tile: &Tile) {
+    debug_assert!((1..=TILE_ROWS).contains(&tile.rows));
+    match isa {
+        // SAFETY: the caller vouches for the extents, `Isa::detect` for the instruction set.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::multiply(tile) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2(tile) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => unsafe { portable(tile) },
+        // SAFETY: as above.
+        Isa::Portable => unsafe { portable(tile) },
+    }
+}
+
+/// Strides of the left side: between depths, and between rows.
+#[inline(always)]
+fn strides(side: LeftSide) -> (usize, usize) {
+    match side {
+        LeftSide::RowBlock => (TILE_ROWS, 1),
+        LeftSide::Scores => (1, SCORE_CHUNK),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(tile: &Tile) {
+    // SAFETY: the caller's.
+    unsafe { blocked::<true>(tile) }
+}
+
+unsafe fn portable(tile: &Tile) {
+    // SAFETY: the caller's.
+    unsafe { blocked::<{ cfg!(target_arch = "aarch64") }>(tile) }
+}
+
+/// Three rows at a time, for processors with 16 vector registers or none that we know.
+#[inline(always)]
+unsafe fn blocked<const FMA: bool>(tile: &Tile) {
+    let (step, row_stride) = strides(tile.side);
+    let mut row = 0;
+    while row < tile.rows {
+        let count = (tile.rows - row).min(3);
+        let mut acc = [[0f32; TILE_COLS]; 3];
+        for k in 0..tile.depth {
+            // SAFETY: `k < depth` rows of 32 columns are readable.
+            let b = unsafe { &*tile.panel.add(k * tile.panel_stride).cast::<[f32; TILE_COLS]>() };
+            for (r, sums) in acc.iter_mut().enumerate().take(count) {
+                // SAFETY: `row + r < rows`.
+                let a = unsafe { *tile.left.add(k * step + (row + r) * row_stride) };
+                for (sum, &b) in sums.iter_mut().zip(b) {
+                    *sum = if FMA { a.mul_add(b, *sum) } else { a * b + *sum };
+                }
+            }
+        }
+        for (r, sums) in acc.iter().enumerate().take(count) {
+            // SAFETY: the row's 32 columns are writable.
+            let c = unsafe { &mut *tile.c.add((row + r) * tile.c_stride).cast::<[f32; TILE_COLS]>() };
+            for (c, &sum) in c.iter_mut().zip(sums) {
+                *c = if tile.accumulate { *c + sum } else { sum };
+            }
+        }
+        row += count;
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::{
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+
+    use super::{LeftSide, SCORE_CHUNK, TILE_ROWS, Tile};
+
+    /// # Safety
+    /// See [`super::multiply`].
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn multiply(tile: &Tile) {
+        macro_rules! by_rows {
+            ($step:expr, $row:expr, $($n:literal)*) => {
+                match tile.rows {
+                    // SAFETY: the caller's, and the match fixes the number of rows.
+                    $($n => unsafe { tile_of::<$n, { $step }, { $row }>(tile) },)*
+                    _ => unreachable!("a tile has 1 to 14 rows"),
+                }
+            };
+        }
+        match tile.side {
+            LeftSide::RowBlock => by_rows!(TILE_ROWS, 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            LeftSide::Scores => by_rows!(1, SCORE_CHUNK, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn tile_of<const ROWS: usize, const STEP: usize, const ROW: usize>(tile: &Tile) {
+        let mut acc: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
+        let (mut left, mut panel) = (tile.left, tile.panel);
+        for _ in 0..tile.depth {
+            // SAFETY: the caller vouches for `depth` steps of both sides.
+            unsafe {
+                let b0 = _mm512_loadu_ps(panel);
+                let b1 = _mm512_loadu_ps(panel.add(16));
+                for (r, sums) in acc.iter_mut().enumerate() {
+                    let a = _mm512_set1_ps(*left.add(r * ROW));
+                    sums[0] = _mm512_fmadd_ps(a, b0, sums[0]);
+                    sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
+                }
+                left = left.add(STEP);
+                panel = panel.add(tile.panel_stride);
+            }
+        }
+        for (r, sums) in acc.iter().enumerate() {
+            // SAFETY: `ROWS` rows of 32 columns are writable.
+            unsafe {
+                let c = tile.c.add(r * tile.c_stride);
+                if tile.accumulate {
+                    _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), sums[0]));
+                    _mm512_storeu_ps(c.add(16), _mm512_add_ps(_mm512_loadu_ps(c.add(16)), sums[1]));
+                } else {
+                    _mm512_storeu_ps(c, sums[0]);
+                    _mm512_storeu_ps(c.add(16), sums[1]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a pass asks of a decoder, whichever device it computes on.
+
+use std::ops::Range;
+
+use super::adapter::Adapter;
+use super::checkpoint::{Checkpoint, ModelConfig};
+use crate::domain::model::PerModel;
+use crate::domain::score::TokenScore;
+use crate::engine::error::EngineError;
+
+/// A model that is ready to compute.
+pub(crate) trait Decoder: Sized + Send + Sync + 'static {
+    /// Where it computes and in what precision.
+    type Place: Clone + Send + Sync + 'static;
+    /// An adapter in this decoder's layout.
+    type Adapter: Send + Sync + 'static;
+    /// Normalised last hidden states of one sequence, `[kept positions, hidden_size]`.
+    type Hidden;
+
+    fn load(checkpoint: &Checkpoint, place: &Self::Place) -> Result<Self, EngineError>;
+
+    fn config(&self) -> &ModelConfig;
+
+    /// `cpu` or `cuda:0`.
+    fn device(place: &Self::Place) -> String;
+
+    /// The type that weights of `checkpoint` are kept in.
+    fn dtype(checkpoint: &Checkpoint, place: &Self::Place) -> String;
+
+    /// How many rows (tokens times models) a pass should hold at least before short trajectories stop sharing it.
+    fn rows_per_pass(place: &Self::Place) -> usize;
+
+    /// Lays out an adapter that has been checked against this model's configuration.
+    fn adapter(&self, adapter: &Adapter) -> Result<Self::Adapter, EngineError>;
+
+    /// Runs sequences together; `stop` is asked before each layer.
+    fn forward(
+        &self,
+        sequences: &[Sequence<'_, Self::Adapter>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Self::Hidden>, EngineError>;
+
+    /// Scores the positions of one trajectory from every model's hidden states.
+    fn score(
+        states: &PerModel<State<'_, Self>>,
+        question: Question<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<TokenScore>, EngineError>;
+}
+
+/// One sequence of a pass.
+pub(crate) struct Sequence<'a, A> {
+    pub(crate) tokens: &'a [u32],
+    pub(crate) adapter: Option<&'a A>,
+    /// The positions whose hidden states are wanted.
+    pub(crate) keep: Range<usize>,
+}
+
+/// One model's hidden states for a trajectory, with what its head needs.
+pub(crate) struct State<'a, D: Decoder> {
+    pub(crate) model: &'a D,
+    pub(crate) adapter: Option<&'a D::Adapter>,
+    pub(crate) hidden: &'a D::Hidden,
+}
+
+/// What is asked at each position.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// The token that came, one a position.
+    pub(crate) targets: &'a [u32],
+    /// `beta` of equation (3).
+    pub(crate) beta: f64,
+    /// How many of the base's likeliest tokens to report.
+    pub(crate) top: usize,
+    /// Further tokens to report.
+    pub(crate) watch: &'a [u32],
+}

@@ -1,0 +1,210 @@
+//! The engine of this process: models in memory, one thread that owns the device, and a bounded queue before it.
+//!
+//! A request's way: [`LocalEngine::score`] checks it and takes a place in the [`queue`]; the device thread takes
+//! trajectories off the queue, as many as share a pass well, and has the [`registry`] run them through the
+//! [`decoder`] of the device; each result goes back through its request's channel. Whoever drops the returned future
+//! gives up the place, and a pass that nobody waits for ends at its next layer.
+
+mod adapter;
+pub mod checkpoint;
+mod cpu;
+mod decoder;
+mod device;
+mod projection;
+mod queue;
+mod registry;
+mod tensor;
+#[cfg(test)]
+mod twin;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+pub use device::{DeviceChoice, DtypeChoice};
+
+use self::checkpoint::{Checkpoint, resolve};
+use self::cpu::decoder::CpuModel;
+use self::cpu::matrix::Precision;
+use self::queue::Queue;
+use self::registry::{ModelSet, Registry};
+use self::tensor::{TensorModel, TensorPlace};
+use super::{AdapterSource, Engine, EngineError, QueueState, ScoreRequest, ScoredResponse, TextCodec};
+use crate::domain::model::{ModelInfo, Role, Roles};
+
+/// How to start a [`LocalEngine`].
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// A Hugging Face folder, a GGUF file or a Hub id.
+    pub model: String,
+    /// PEFT folders, or whole models with the base's tokenizer.
+    pub positive: Option<String>,
+    pub negative: Option<String>,
+    pub device: DeviceChoice,
+    pub dtype: DtypeChoice,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// Threads that compute; all cores if `None`.
+    pub threads: Option<usize>,
+}
+
+/// Models in this process. Dropping it ends the device thread once the queue is empty.
+pub struct LocalEngine {
+    text: TextCodec,
+    models: Arc<dyn ModelSet>,
+    queue: Arc<Queue>,
+    vocab_size: usize,
+    max_context: usize,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl LocalEngine {
+    /// Loads the models and starts the device thread. Takes seconds; not for an async thread.
+    pub fn load(options: &LocalOptions) -> Result<Self, EngineError> {
+        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("compute-{index}"))
+            .build()
+            .map_err(|error| EngineError::Internal(format!("the compute threads cannot be started: {error}")))?;
+        let checkpoint = Checkpoint::open(&resolve(&options.model)?)?;
+        let roles = [(Role::Positive, options.positive.as_deref()), (Role::Negative, options.negative.as_deref())];
+        let device = device::open(options.device)?;
+        let models: Arc<dyn ModelSet> = match device {
+            None => {
+                let precision = match options.dtype {
+                    DtypeChoice::Auto => Precision::AsStored,
+                    DtypeChoice::F32 => Precision::F32,
+                    DtypeChoice::Bf16 => Precision::Bf16,
+                    DtypeChoice::F16 => Precision::F16,
+                };
+                pool.install(|| Registry::<CpuModel>::load(&checkpoint, roles, precision)).map(Arc::new)?
+            }
+            Some((device, ordinal)) => {
+                let place = TensorPlace::new(device, format!("cuda:{ordinal}"), options.dtype);
+                pool.install(|| Registry::<TensorModel>::load(&checkpoint, roles, place)).map(Arc::new)?
+            }
+        };
+        let queue = Arc::new(Queue::new(options.queue));
+        let worker = {
+            let (models, queue) = (models.clone(), queue.clone());
+            std::thread::Builder::new()
+                .name("device".to_owned())
+                .spawn(move || serve(&pool, &*models, &queue))
+                .map_err(|error| EngineError::Internal(format!("the device thread cannot be started: {error}")))?
+        };
+        Ok(Self {
+            vocab_size: checkpoint.config.vocab_size,
+            max_context: checkpoint.config.max_context,
+            text: checkpoint.text,
+            models,
+            queue,
+            worker: Mutex::new(Some(worker)),
+        })
+    }
+
+    fn check(&self, request: &ScoreRequest) -> Result<(), EngineError> {
+        let tokens = request.token_ids.len();
+        if tokens > self.max_context {
+            return Err(EngineError::TooLong { tokens, max: self.max_context });
+        }
+        if let Some(&id) = request.token_ids.iter().chain(&request.watch).find(|&&id| id as usize >= self.vocab_size) {
+            return Err(EngineError::UnknownToken { id, vocab: self.vocab_size });
+        }
+        if request.response_start == 0 || request.response_start >= tokens {
+            return Err(EngineError::Text(
+                "a response of at least one token after a prompt of at least one".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The device thread: pass after pass until the queue is closed and empty.
+fn serve(pool: &rayon::ThreadPool, models: &dyn ModelSet, queue: &Queue) {
+    while let Some(items) = queue.take(models.tokens_per_pass()) {
+        let (items, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !item.gone());
+        gone.into_iter().for_each(|item| item.finish(Err(EngineError::Cancelled)));
+        if items.is_empty() {
+            continue;
+        }
+        let pass = AssertUnwindSafe(|| pool.install(|| models.score(items)));
+        if std::panic::catch_unwind(pass).is_err() {
+            // The panic dropped the items, which tells their callers. The next pass starts afresh: a pass changes nothing
+            // but its own buffers.
+            tracing::error!("a scoring pass panicked");
+        }
+    }
+}
+
+impl Engine for LocalEngine {
+    fn score(&self, request: ScoreRequest) -> BoxFuture<'_, Result<ScoredResponse, EngineError>> {
+        async move {
+            let mut scores = self.score_batch(vec![request]).await?;
+            scores.pop().unwrap_or_else(|| Err(EngineError::Internal("a pass lost its trajectory".to_owned())))
+        }
+        .boxed()
+    }
+
+    fn score_batch(
+        &self,
+        requests: Vec<ScoreRequest>,
+    ) -> BoxFuture<'_, Result<Vec<Result<ScoredResponse, EngineError>>, EngineError>> {
+        async move {
+            let refused: Vec<Option<EngineError>> = requests.iter().map(|request| self.check(request).err()).collect();
+            let sound: Vec<ScoreRequest> =
+                requests.into_iter().zip(&refused).filter(|(_, error)| error.is_none()).map(|(r, _)| r).collect();
+            let mut scores = if sound.is_empty() { vec![] } else { self.queue.enter(sound)?.wait().await? }.into_iter();
+            let lost = || Err(EngineError::Internal("a pass lost its trajectory".to_owned()));
+            Ok(refused.into_iter().map(|error| error.map_or_else(|| scores.next().unwrap_or_else(lost), Err)).collect())
+        }
+        .boxed()
+    }
+
+    fn models(&self) -> Vec<ModelInfo> {
+        self.models.models()
+    }
+
+    fn roles(&self) -> Roles {
+        self.models.roles()
+    }
+
+    fn set_roles(&self, roles: Roles) -> BoxFuture<'_, Result<(), EngineError>> {
+        std::future::ready(self.models.set_roles(roles)).boxed()
+    }
+
+    fn load_adapter(&self, source: AdapterSource) -> BoxFuture<'_, Result<ModelInfo, EngineError>> {
+        let models = self.models.clone();
+        async move {
+            tokio::task::spawn_blocking(move || models.load_adapter(&source))
+                .await
+                .map_err(|error| EngineError::Internal(format!("loading an adapter panicked: {error}")))?
+        }
+        .boxed()
+    }
+
+    fn unload_adapter(&self, id: &str) -> BoxFuture<'_, Result<(), EngineError>> {
+        std::future::ready(self.models.unload_adapter(id)).boxed()
+    }
+
+    fn text(&self) -> &TextCodec {
+        &self.text
+    }
+
+    fn queue(&self) -> QueueState {
+        QueueState { waiting: self.queue.waiting(), capacity: self.queue.capacity() }
+    }
+}
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        self.queue.close();
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if worker.is_some_and(|worker| worker.join().is_err()) {
+            tracing::error!("the device thread panicked");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The forward pass of the llama family in candle tensors, all sequences' rows together.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
+use candle_nn::rotary_emb::rope_thd;
+
+use super::head;
+use crate::domain::model::PerModel;
+use crate::domain::score::TokenScore;
+use crate::engine::error::EngineError;
+use crate::engine::local::DtypeChoice;
+use crate::engine::local::adapter::{Adapter, LoraWeights};
+use crate::engine::local::checkpoint::{Checkpoint, ModelConfig, StoredKind, StoredTensor};
+use crate::engine::local::decoder::{Decoder, Question, Sequence, State};
+use crate::engine::local::projection::{Projection, ProjectionMap};
+
+/// Queries whose attention scores exist at a time.
+const QUERIES: usize = 256;
+
+/// A candle device and the precision there.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorPlace {
+    device: Device,
+    name: String,
+    /// What products are computed in.
+    compute: DType,
+    /// Whether quantised weights stay so and are widened before each product.
+    keep_quantised: bool,
+}
+
+impl TensorPlace {
+    pub(crate) fn new(device: Device, name: String, dtype: DtypeChoice) -> Self {
+        let compute = match dtype {
+            DtypeChoice::F32 => DType::F32,
+            DtypeChoice::F16 => DType::F16,
+            DtypeChoice::Auto | DtypeChoice::Bf16 => DType::BF16,
+        };
+        Self { device, name, compute, keep_quantised: dtype == DtypeChoice::Auto }
+    }
+
+    fn tensor(&self, stored: &StoredTensor) -> Result<Tensor, EngineError> {
+        let shape = stored.shape.as_slice();
+        let tensor = match stored.kind {
+            StoredKind::F32 => Tensor::from_raw_buffer(stored.bytes(), DType::F32, shape, &Device::Cpu)?,
+            StoredKind::F16 => Tensor::from_raw_buffer(stored.bytes(), DType::F16, shape, &Device::Cpu)?,
+            StoredKind::BF16 => Tensor::from_raw_buffer(stored.bytes(), DType::BF16, shape, &Device::Cpu)?,
+            StoredKind::Ggml(_) => quantised(stored, &Device::Cpu)?.dequantize(&Device::Cpu)?,
+        };
+        stored.release();
+        Ok(tensor.to_dtype(self.compute)?.to_device(&self.device)?)
+    }
+
+    fn weight(&self, stored: &StoredTensor) -> Result<Weight, EngineError> {
+        match stored.kind {
+            StoredKind::Ggml(_) if self.keep_quantised => {
+                let weight = quantised(stored, &self.device)?;
+                stored.release();
+                Ok(Weight::Quantised(weight))
+            }
+            StoredKind::F32 | StoredKind::F16 | StoredKind::BF16 | StoredKind::Ggml(_) => {
+                Ok(Weight::Dense(self.tensor(stored)?))
+            }
+        }
+    }
+}
+
+fn quantised(stored: &StoredTensor, device: &Device) -> Result<QTensor, EngineError> {
+    let StoredKind::Ggml(dtype) = stored.kind else {
+        return Err(EngineError::Internal("a tensor of floats is no quantised one".to_owned()));
+    };
+    Ok(QTensor::new(QStorage::from_data(stored.bytes().into(), device, dtype)?, stored.shape.as_slice())?)
+}
+
+/// A weight matrix `[out, in]`.
+enum Weight {
+    Dense(Tensor),
+    Quantised(QTensor),
+}
+
+impl Weight {
+    /// `x W^T` in the precision of `x`.
+    fn multiply(&self, x: &Tensor) -> Result<Tensor, EngineError> {
+        let widened;
+        let weight = match self {
+            Weight::Dense(weight) => weight,
+            Weight::Quantised(weight) => {
+                widened = weight.dequantize(x.device())?.to_dtype(x.dtype())?;
+                &widened
+            }
+        };
+        Ok(x.matmul(&weight.t()?)?)
+    }
+
+    /// Rows `ids` of the matrix in precision `dtype`.
+    fn rows(&self, ids: &Tensor, dtype: DType) -> Result<Tensor, EngineError> {
+        match self {
+            Weight::Dense(weight) => Ok(weight.index_select(ids, 0)?),
+            Weight::Quantised(weight) => Ok(weight.dequantize(ids.device())?.index_select(ids, 0)?.to_dtype(dtype)?),
+        }
+    }
+}
+
+struct Linear {
+    weight: Weight,
+    bias: Option<Tensor>,
+}
+
+/// `scale * B A`, as `A^T` `[in, rank]` and `scale * B^T` `[rank, out]`.
+struct LowRank {
+    a: Tensor,
+    b: Tensor,
+}
+
+impl LowRank {
+    fn new(part: &LoraWeights, place: &TensorPlace) -> Result<Self, EngineError> {
+        let tensor = |values: &[f32], rows, cols| {
+            Tensor::from_slice(values, (rows, cols), &Device::Cpu)?.t()?.contiguous()?.to_device(&place.device)
+        };
+        let a = tensor(&part.a, part.rank, part.inputs)?.to_dtype(place.compute)?;
+        let b = tensor(&part.scaled_b(), part.outputs, part.rank)?.to_dtype(place.compute)?;
+        Ok(Self { a, b })
+    }
+}
+
+struct Layer {
+    attention_norm: Tensor,
+    mlp_norm: Tensor,
+    head_norms: Option<[Tensor; 2]>,
+    projections: ProjectionMap<Linear>,
+}
+
+/// A model's weights as tensors.
+pub(crate) struct TensorModel {
+    config: ModelConfig,
+    place: TensorPlace,
+    embedding: Weight,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    /// `None` where the head is the embedding.
+    head: Option<Weight>,
+    frequencies: Vec<f32>,
+}
+
+/// An adapter's matrices as tensors.
+pub(crate) struct TensorAdapter {
+    layers: Vec<ProjectionMap<Option<LowRank>>>,
+    head: Option<LowRank>,
+}
+
+impl Decoder for TensorModel {
+    type Place = TensorPlace;
+    type Adapter = TensorAdapter;
+    type Hidden = Tensor;
+
+    fn load(checkpoint: &Checkpoint, place: &TensorPlace) -> Result<Self, EngineError> {
+        let config = checkpoint.config.clone();
+        let tensor = |name: &str| place.tensor(&checkpoint.tensor(name)?);
+        let weight = |name: &str| place.weight(&checkpoint.tensor(name)?);
+        let layer = |index: usize| {
+            let prefix = format!("model.layers.{index}");
+            let head_norm = |name: &str| tensor(&format!("{prefix}.self_attn.{name}.weight"));
+            Ok(Layer {
+                attention_norm: tensor(&format!("{prefix}.input_layernorm.weight"))?,
+                mlp_norm: tensor(&format!("{prefix}.post_attention_layernorm.weight"))?,
+                head_norms: if config.qk_norm { Some([head_norm("q_norm")?, head_norm("k_norm")?]) } else { None },
+                projections: ProjectionMap::try_from_fn(|projection| {
+                    let name = format!("{prefix}.{}", projection.module());
+                    let bias = projection.has_bias(&config).then(|| tensor(&format!("{name}.bias"))).transpose()?;
+                    Ok::<_, EngineError>(Linear { weight: weight(&format!("{name}.weight"))?, bias })
+                })?,
+            })
+        };
+        Ok(Self {
+            embedding: weight("model.embed_tokens.weight")?,
+            layers: (0..config.num_layers).map(layer).collect::<Result<_, EngineError>>()?,
+            norm: tensor("model.norm.weight")?,
+            head: if config.tie_word_embeddings { None } else { Some(weight("lm_head.weight")?) },
+            frequencies: config.rope.inv_freq(config.head_dim),
+            place: place.clone(),
+            config,
+        })
+    }
+
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn device(place: &TensorPlace) -> String {
+        place.name.clone()
+    }
+
+    fn dtype(checkpoint: &Checkpoint, place: &TensorPlace) -> String {
+        match checkpoint.main_kind() {
+            kind @ StoredKind::Ggml(_) if place.keep_quantised => kind.name(),
+            StoredKind::F32 | StoredKind::F16 | StoredKind::BF16 | StoredKind::Ggml(_) => {
+                place.compute.as_str().to_owned()
+            }
+        }
+    }
+
+    fn rows_per_pass(_place: &TensorPlace) -> usize {
+        12_288
+    }
+
+    fn adapter(&self, adapter: &Adapter) -> Result<TensorAdapter, EngineError> {
+        let part = |part: Option<&LoraWeights>| part.map(|part| LowRank::new(part, &self.place)).transpose();
+        let layers = (0..self.config.num_layers)
+            .map(|layer| ProjectionMap::try_from_fn(|projection| part(adapter.part(layer, projection))))
+            .collect::<Result<_, EngineError>>()?;
+        Ok(TensorAdapter { layers, head: part(adapter.head())? })
+    }
+
+    fn forward(
+        &self,
+        sequences: &[Sequence<'_, TensorAdapter>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let mut pass = Pass::new(self, sequences)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            if stop() {
+                return Err(EngineError::Cancelled);
+            }
+            pass.attention(layer, index)?;
+            pass.mlp(layer, index)?;
+        }
+        pass.finish()
+    }
+
+    fn score(
+        states: &PerModel<State<'_, Self>>,
+        question: Question<'_>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<TokenScore>, EngineError> {
+        head::score_positions(states, question, stop)
+    }
+}
+
+impl TensorModel {
+    /// Logits in f32 of normalised hidden states, `[positions, vocab]`.
+    pub(super) fn logits(&self, hidden: &Tensor, adapter: Option<&TensorAdapter>) -> Result<Tensor, EngineError> {
+        let logits = self.head.as_ref().unwrap_or(&self.embedding).multiply(hidden)?.to_dtype(DType::F32)?;
+        match adapter.and_then(|adapter| adapter.head.as_ref()) {
+            Some(low) => Ok((logits + hidden.matmul(&low.a)?.matmul(&low.b)?.to_dtype(DType::F32)?)?),
+            None => Ok(logits),
+        }
+    }
+}
+
+/// The state of one forward pass. Rows of all sequences lie one after another.
+struct Pass<'a> {
+    model: &'a TensorModel,
+    sequences: &'a [Sequence<'a, TensorAdapter>],
+    rows: Vec<Range<usize>>,
+    /// `[rows, hidden]`
+    hidden: Tensor,
+    /// Cosines and sines of every row's position, `[rows, head_dim / 2]`, in f32.
+    rotation: [Tensor; 2],
+    /// Additive masks by first query, number of queries and number of keys.
+    masks: HashMap<(usize, usize), Tensor>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(model: &'a TensorModel, sequences: &'a [Sequence<'a, TensorAdapter>]) -> Result<Self, EngineError> {
+        let device = &model.place.device;
+        let mut rows = Vec::with_capacity(sequences.len());
+        let (mut ids, mut angles) = (Vec::new(), Vec::new());
+        for sequence in sequences {
+            rows.push(ids.len()..ids.len() + sequence.tokens.len());
+            ids.extend_from_slice(sequence.tokens);
+            let positions = 0..sequence.tokens.len();
+            angles.extend(positions.flat_map(|position| model.frequencies.iter().map(move |f| position as f32 * f)));
+        }
+        let shape = (ids.len(), model.frequencies.len());
+        let table =
+            |f: fn(f32) -> f32| Tensor::from_vec(angles.iter().copied().map(f).collect::<Vec<_>>(), shape, device);
+        let rotation = [table(f32::cos)?, table(f32::sin)?];
+        let ids = Tensor::new(ids, device)?;
+        let hidden = model.embedding.rows(&ids, model.place.compute)?;
+        Ok(Self { model, sequences, rows, hidden, rotation, masks: HashMap::new() })
+    }
+
+    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, EngineError> {
+        Ok(rms_norm(&x.contiguous()?, weight, self.model.config.rms_norm_eps as f32)?)
+    }
+
+    fn linear(&self, layer: &Layer, index: usize, projection: Projection, x: &Tensor) -> Result<Tensor, EngineError> {
+        let linear = layer.projections.get(projection);
+        let mut y = linear.weight.multiply(x)?;
+        if let Some(bias) = &linear.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        let low = |sequence: &Sequence<'a, TensorAdapter>| {
+            sequence.adapter.and_then(|adapter| adapter.layers[index].get(projection).as_ref())
+        };
+        if self.sequences.iter().all(|sequence| low(sequence).is_none()) {
+            return Ok(y);
+        }
+        // Each sequence adds its own part to its own rows.
+        let mut parts = Vec::with_capacity(self.sequences.len());
+        for (sequence, rows) in self.sequences.iter().zip(&self.rows) {
+            let own = y.narrow(0, rows.start, rows.len())?;
+            parts.push(match low(sequence) {
+                Some(low) => (own + x.narrow(0, rows.start, rows.len())?.matmul(&low.a)?.matmul(&low.b)?)?,
+                None => own,
+            });
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// `[rows, heads * dim]` to rotated `[rows, heads, dim]`.
+    fn rotate(&self, x: &Tensor, heads: usize, norm: Option<&Tensor>) -> Result<Tensor, EngineError> {
+        let dim = self.model.config.head_dim;
+        let rows = x.dim(0)?;
+        let mut x = x.reshape((rows, heads, dim))?;
+        if let Some(norm) = norm {
+            x = self.norm(&x, norm)?;
+        }
+        let [cos, sin] = &self.rotation;
+        let rotated = rope_thd(&x.unsqueeze(0)?.to_dtype(DType::F32)?.contiguous()?, cos, sin)?;
+        Ok(rotated.squeeze(0)?.to_dtype(self.model.place.compute)?)
+    }
+
+    fn attention(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
+        let config = &self.model.config;
+        let (heads, kv_heads, dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
+        let x = self.norm(&self.hidden, &layer.attention_norm)?;
+        let q = self.linear(layer, index, Projection::Query, &x)?;
+        let k = self.linear(layer, index, Projection::Key, &x)?;
+        let v = self.linear(layer, index, Projection::Value, &x)?;
+        let norms = layer.head_norms.as_ref();
+        let q = (self.rotate(&q, heads, norms.map(|norms| &norms[0]))? * (1.0 / (dim as f64).sqrt()))?;
+        let k = self.rotate(&k, kv_heads, norms.map(|norms| &norms[1]))?;
+        let v = v.reshape((v.dim(0)?, kv_heads, dim))?;
+        let mut attended = Vec::with_capacity(self.sequences.len());
+        for rows in self.rows.clone() {
+            // [kv_heads, keys, dim]
+            let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
+            let (q, k, v) = (own(&q)?, own(&k)?, own(&v)?);
+            for first in (0..rows.len()).step_by(QUERIES) {
+                let queries = QUERIES.min(rows.len() - first);
+                let keys = first + queries;
+                // The query heads that share a key head are rows of one product.
+                let q =
+                    q.narrow(1, first, queries)?.contiguous()?.reshape((kv_heads, heads / kv_heads * queries, dim))?;
+                let scores = q.matmul(&k.narrow(1, 0, keys)?.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)?;
+                let scores = scores.reshape((heads, queries, keys))?.broadcast_add(&self.mask(first, queries)?)?;
+                let weights = softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
+                let weights = weights.reshape((kv_heads, heads / kv_heads * queries, keys))?;
+                let out = weights.matmul(&v.narrow(1, 0, keys)?.contiguous()?)?.reshape((heads, queries, dim))?;
+                attended.push(out.transpose(0, 1)?.reshape((queries, heads * dim))?);
+            }
+        }
+        let out = self.linear(layer, index, Projection::Output, &Tensor::cat(&attended, 0)?)?;
+        self.hidden = (&self.hidden + out)?;
+        Ok(())
+    }
+
+    /// 0 where query `first + i` may see key `j`, else minus infinity: `[queries, first + queries]`.
+    fn mask(&mut self, first: usize, queries: usize) -> Result<Tensor, EngineError> {
+        if let Some(mask) = self.masks.get(&(first, queries)) {
+            return Ok(mask.clone());
+        }
+        let keys = first + queries;
+        let window = self.model.config.sliding_window.unwrap_or(usize::MAX);
+        let seen = |query: usize, key: usize| key <= query && query - key < window;
+        let values: Vec<f32> = (first..keys)
+            .flat_map(|query| (0..keys).map(move |key| if seen(query, key) { 0.0 } else { f32::NEG_INFINITY }))
+            .collect();
+        let mask = Tensor::from_vec(values, (queries, keys), &self.model.place.device)?;
+        self.masks.insert((first, queries), mask.clone());
+        Ok(mask)
+    }
+
+    fn mlp(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
+        let x = self.norm(&self.hidden, &layer.mlp_norm)?;
+        let gate = silu(&self.linear(layer, index, Projection::Gate, &x)?)?;
+        let wide = (gate * self.linear(layer, index, Projection::Up, &x)?)?;
+        let out = self.linear(layer, index, Projection::Down, &wide)?;
+        self.hidden = (&self.hidden + out)?;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Tensor>, EngineError> {
+        self.sequences
+            .iter()
+            .zip(&self.rows)
+            .map(|(sequence, rows)| {
+                let kept = self.hidden.narrow(0, rows.start + sequence.keep.start, sequence.keep.len())?;
+                debug_assert_eq!(kept.dim(D::Minus1)?, self.model.config.hidden_size);
+                self.norm(&kept, &self.model.norm)
+            })
+            .collect()
+    }
+}
