@@ -1,0 +1,228 @@
+//! The table of traces: insert with tags, get, delete, and filtered pages.
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::{Store, StoreError};
+use crate::domain::summary::TraceSummary;
+use crate::domain::trace::Trace;
+use crate::domain::verdict::VerdictStatus;
+
+/// A trace in the form in which it is stored. Making one is pure computation, so that it can be done off the reactor.
+#[derive(Debug, Clone)]
+pub struct TraceRecord {
+    summary: TraceSummary,
+    summary_json: String,
+    search_text: String,
+    body: String,
+}
+
+/// Which traces to list. Every field that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceFilter {
+    pub verdict: Option<VerdictStatus>,
+    /// The id of a model in any role.
+    pub model: Option<String>,
+    /// Text within the prompt or the response, upper and lower case alike.
+    pub q: Option<String>,
+    pub has_critical: Option<bool>,
+    pub tag: Option<String>,
+}
+
+/// Which part of a list to give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// 1 to [`Page::MAX`].
+    pub limit: usize,
+    /// Where the page before ended; opaque to the client.
+    pub cursor: Option<String>,
+}
+
+/// A part of a list, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracePage {
+    pub summaries: Vec<TraceSummary>,
+    pub has_more: bool,
+    /// Set exactly when there is more.
+    pub next_cursor: Option<String>,
+}
+
+impl Page {
+    pub const DEFAULT: usize = 20;
+    pub const MAX: usize = 100;
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page { limit: Page::DEFAULT, cursor: None }
+    }
+}
+
+impl TraceRecord {
+    pub fn new(trace: &Trace) -> Result<Self, StoreError> {
+        let unwritable = |error: serde_json::Error| StoreError::Internal(format!("a trace is not JSON: {error}"));
+        let summary = TraceSummary::of(trace);
+        Ok(TraceRecord {
+            summary_json: serde_json::to_string(&summary).map_err(unwritable)?,
+            summary,
+            search_text: searchable(&format!("{}\n{}", trace.prompt.text, trace.response.text)),
+            body: serde_json::to_string(trace).map_err(unwritable)?,
+        })
+    }
+}
+
+impl Store {
+    /// Stores a trace with its tags, both or neither. Fails with [`StoreError::Exists`] if its id is taken.
+    pub async fn insert_trace(&self, record: TraceRecord) -> Result<(), StoreError> {
+        let TraceRecord { summary, summary_json, search_text, body } = record;
+        let mut transaction = self.pool.begin().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO traces (id, created, verdict, base_model, positive_model, negative_model, min_score, \
+             critical_count, search_text, summary, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(&summary.id)
+        .bind(summary.created)
+        .bind(summary.verdict.map(VerdictStatus::name))
+        .bind(&summary.models.base.id)
+        .bind(summary.models.positive.as_ref().map(|model| &model.id))
+        .bind(summary.models.negative.as_ref().map(|model| &model.id))
+        .bind(summary.min_score)
+        .bind(i64::try_from(summary.critical_count).unwrap_or(i64::MAX))
+        .bind(search_text)
+        .bind(summary_json)
+        .bind(body)
+        .execute(&mut *transaction)
+        .await;
+        match inserted {
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                return Err(StoreError::Exists { id: summary.id });
+            }
+            outcome => outcome?,
+        };
+        for tag in &summary.tags {
+            sqlx::query("INSERT INTO trace_tags (trace_id, tag) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(&summary.id)
+                .bind(tag)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// A trace's JSON, exactly as it was stored.
+    pub async fn trace_json(&self, id: &str) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT body FROM traces WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
+    }
+
+    /// A trace.
+    pub async fn trace(&self, id: &str) -> Result<Option<Trace>, StoreError> {
+        let Some(body) = self.trace_json(id).await? else {
+            return Ok(None);
+        };
+        let damaged = |reason: String| StoreError::Damaged { id: id.to_owned(), reason };
+        // A long trace is megabytes of JSON: reading it must not hold up other requests.
+        tokio::task::spawn_blocking(move || serde_json::from_str(&body))
+            .await
+            .map_err(|error| StoreError::Internal(error.to_string()))?
+            .map(Some)
+            .map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Removes a trace and its tags; false if there was none.
+    pub async fn delete_trace(&self, id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM traces WHERE id = $1").bind(id).execute(&self.pool).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// A page of the traces that pass the filter, newest first. Traces that come or go meanwhile neither repeat nor hide
+    /// others, for a page begins behind the last id of the one before.
+    pub async fn traces(&self, filter: &TraceFilter, page: &Page) -> Result<TracePage, StoreError> {
+        if !(1..=Page::MAX).contains(&page.limit) {
+            return Err(StoreError::BadLimit { limit: page.limit, max: Page::MAX });
+        }
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, summary FROM traces WHERE 1 = 1");
+        if let Some(cursor) = &page.cursor {
+            query.push(" AND id < ").push_bind(decode_cursor(cursor)?);
+        }
+        push_filter(&mut query, filter);
+        // One more than asked for tells whether there is more.
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit as i64 + 1);
+        let mut rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let has_more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| encode_cursor(id));
+        let summaries = rows
+            .into_iter()
+            .map(|(id, json)| {
+                serde_json::from_str(&json).map_err(|error| StoreError::Damaged { id, reason: error.to_string() })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(TracePage { summaries, has_more, next_cursor })
+    }
+}
+
+fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &TraceFilter) {
+    let TraceFilter { verdict, model, q, has_critical, tag } = filter;
+    if let Some(verdict) = verdict {
+        query.push(" AND verdict = ").push_bind(verdict.name());
+    }
+    if let Some(model) = model {
+        query.push(" AND (base_model = ").push_bind(model.clone());
+        query.push(" OR positive_model = ").push_bind(model.clone());
+        query.push(" OR negative_model = ").push_bind(model.clone()).push(")");
+    }
+    if let Some(q) = q {
+        query.push(" AND search_text LIKE ").push_bind(containing(q)).push(" ESCAPE '\\'");
+    }
+    match has_critical {
+        Some(true) => {
+            query.push(" AND critical_count > 0");
+        }
+        Some(false) => {
+            query.push(" AND critical_count = 0");
+        }
+        None => {}
+    }
+    if let Some(tag) = tag {
+        query.push(" AND EXISTS (SELECT 1 FROM trace_tags WHERE trace_tags.trace_id = traces.id AND trace_tags.tag = ");
+        query.push_bind(tag.clone()).push(")");
+    }
+}
+
+/// Lower case in every script. A NUL would end a text for LIKE, and PostgreSQL refuses it.
+fn searchable(text: &str) -> String {
+    text.to_lowercase().replace('\0', " ")
+}
+
+/// A LIKE pattern for texts that contain `text` literally.
+fn containing(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for c in searchable(text).chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Hexadecimal, so that clients take it for what it is: opaque, and safe in a URL.
+fn encode_cursor(id: &str) -> String {
+    id.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode_cursor(cursor: &str) -> Result<String, StoreError> {
+    const LONGEST: usize = 256;
+    if cursor.is_empty() || cursor.len() > LONGEST || !cursor.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(StoreError::BadCursor);
+    }
+    let bytes = cursor
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2))
+        .map(|pair| pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect::<Option<Vec<u8>>>();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(StoreError::BadCursor)
+}
