@@ -1,0 +1,175 @@
+//! Takes exported traces back in: JSON lines, read as they arrive, each checked and stored on its own.
+
+use futures::{Stream, StreamExt};
+
+use super::{Analysis, AnalysisError, off_the_reactor};
+use crate::domain::trace::Trace;
+use crate::store::{StoreError, TraceRecord};
+
+/// Longest line in bytes: a trace of 4,096 tokens with 20 alternatives each is about 12 MB.
+pub const MAX_IMPORT_LINE: usize = 32 << 20;
+/// Lines that may be wrong before the rest is not read.
+pub const MAX_IMPORT_ERRORS: usize = 100;
+
+/// What an import did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// Traces stored now.
+    pub imported: usize,
+    /// Traces that were stored already, exactly so.
+    pub unchanged: usize,
+    /// The ids of both, in the order of the lines.
+    pub ids: Vec<String>,
+    /// Lines that were refused. After [`MAX_IMPORT_ERRORS`] the rest is not read, which the last error says.
+    pub errors: Vec<ImportError>,
+}
+
+/// A line that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportError {
+    /// The first line is 1.
+    pub line: usize,
+    /// Begins with the line: `line 17: …`.
+    pub message: String,
+}
+
+/// What became of one line.
+enum Line {
+    Stored(String),
+    Unchanged(String),
+    Refused(String),
+}
+
+impl Analysis {
+    /// Stores the traces of a JSON-lines upload. A line that is wrong is reported and does not stop the others; blank
+    /// lines do not count as wrong. An id that is taken is refused, unless the stored trace is the same.
+    ///
+    /// Fails when the upload breaks off or the store fails; the lines before that stay stored.
+    pub async fn import<S, B, E>(&self, upload: S) -> Result<ImportReport, AnalysisError>
+    where
+        S: Stream<Item = Result<B, E>> + Send,
+        B: AsRef<[u8]> + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut upload = std::pin::pin!(upload);
+        let mut report = ImportReport::default();
+        let mut lines = Lines::default();
+        while let Some(chunk) = upload.next().await {
+            let chunk = chunk.map_err(|error| AnalysisError::Upload(error.into()))?;
+            let mut rest = chunk.as_ref();
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                lines.push(&rest[..end]);
+                rest = &rest[end + 1..];
+                if !self.import_line(lines.take(), &mut report).await? {
+                    return Ok(report);
+                }
+            }
+            lines.push(rest);
+        }
+        self.import_line(lines.take(), &mut report).await?;
+        Ok(report)
+    }
+
+    /// Imports one line into the report; false when there were too many errors to go on.
+    async fn import_line(&self, line: Taken, report: &mut ImportReport) -> Result<bool, AnalysisError> {
+        let Taken { number, content } = line;
+        let outcome = match content {
+            Some(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return Ok(true),
+            Some(bytes) => self.import_trace(bytes).await?,
+            None => Line::Refused(format!("is longer than {MAX_IMPORT_LINE} bytes")),
+        };
+        match outcome {
+            Line::Stored(id) => {
+                report.imported += 1;
+                report.ids.push(id);
+            }
+            Line::Unchanged(id) => {
+                report.unchanged += 1;
+                report.ids.push(id);
+            }
+            Line::Refused(message) => {
+                report.errors.push(ImportError { line: number, message: format!("line {number}: {message}") });
+            }
+        }
+        if report.errors.len() < MAX_IMPORT_ERRORS {
+            return Ok(true);
+        }
+        let message = format!("line {number}: {MAX_IMPORT_ERRORS} lines were wrong; the rest was not read");
+        report.errors.push(ImportError { line: number, message });
+        Ok(false)
+    }
+
+    async fn import_trace(&self, bytes: Vec<u8>) -> Result<Line, AnalysisError> {
+        let read = off_the_reactor(move || {
+            let trace: Trace = match serde_json::from_slice(&bytes) {
+                Ok(trace) => trace,
+                Err(error) => return Ok(Err(json_error(&error))),
+            };
+            if let Err(defect) = trace.check() {
+                return Ok(Err(defect.to_string()));
+            }
+            let record = TraceRecord::new(&trace)?;
+            Ok(Ok((trace, record)))
+        });
+        let (trace, record) = match read.await? {
+            Ok(read) => read,
+            Err(message) => return Ok(Line::Refused(message)),
+        };
+        match self.store.insert_trace(record).await {
+            Ok(()) => Ok(Line::Stored(trace.id)),
+            Err(StoreError::Exists { id }) => match self.store.trace(&id).await? {
+                Some(stored) if stored == trace => Ok(Line::Unchanged(id)),
+                Some(_) => Ok(Line::Refused(format!("conflict: another trace is stored as {id}"))),
+                None => {
+                    Ok(Line::Refused(format!("conflict: the trace stored as {id} was removed just now; try again")))
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// serde_json counts lines within the line, which would only confuse.
+fn json_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(cause) => format!("{cause} at column {}", error.column()),
+        None => text,
+    }
+}
+
+/// Gathers the line that is arriving. Of one that is too long, nothing is kept.
+#[derive(Default)]
+struct Lines {
+    taken: usize,
+    buffer: Vec<u8>,
+    too_long: bool,
+}
+
+struct Taken {
+    number: usize,
+    /// `None` if the line was too long.
+    content: Option<Vec<u8>>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        if self.too_long || self.buffer.len() + bytes.len() > MAX_IMPORT_LINE {
+            self.too_long = true;
+            self.buffer = Vec::new();
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn take(&mut self) -> Taken {
+        self.taken += 1;
+        let buffer = std::mem::take(&mut self.buffer);
+        let content = if std::mem::take(&mut self.too_long) { None } else { Some(buffer) };
+        Taken { number: self.taken, content }
+    }
+}
+
+#[cfg(test)]
+mod tests;

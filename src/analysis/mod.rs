@@ -1,0 +1,65 @@
+//! The use cases: score trajectories, keep and find their traces, manage models and roles.
+//!
+//! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
+
+mod error;
+mod export;
+mod ids;
+mod import;
+mod models;
+mod score;
+mod text;
+mod traces;
+
+#[cfg(test)]
+mod fixture;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use error::AnalysisError;
+pub use export::{Export, ExportFormat};
+pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
+pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
+pub use text::{TokenizeInput, Tokenized};
+
+pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};
+pub use crate::engine::{EngineError, QueueState};
+pub use crate::store::{Page, StoreError, TraceFilter, TracePage};
+
+use crate::engine::Engine;
+use crate::store::Store;
+
+/// The use cases over one engine and one store. Cheap to clone.
+#[derive(Clone)]
+pub struct Analysis {
+    engine: Arc<dyn Engine>,
+    store: Store,
+    /// The folder that adapters may be loaded from; `None` forbids loading.
+    adapters: Option<PathBuf>,
+    ids: Arc<ids::TraceIds>,
+}
+
+impl Analysis {
+    /// `adapters_dir` is the only folder that adapters are loaded from while serving; `None` forbids loading.
+    pub fn new(engine: Arc<dyn Engine>, store: Store, adapters_dir: Option<PathBuf>) -> Self {
+        Analysis { engine, store, adapters: adapters_dir, ids: Arc::default() }
+    }
+
+    /// Fails unless the store answers. The models are loaded before there is an `Analysis`.
+    pub async fn ready(&self) -> Result<(), AnalysisError> {
+        Ok(self.store.ping().await?)
+    }
+
+    /// How full the engine's queue is.
+    pub fn queue(&self) -> QueueState {
+        self.engine.queue()
+    }
+}
+
+/// Runs what would hold up other requests on a thread of its own.
+async fn off_the_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AnalysisError> + Send + 'static,
+) -> Result<T, AnalysisError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(AnalysisError::Internal(error.to_string())))
+}
