@@ -1,0 +1,47 @@
+//! The commands. Each one reads its settings, builds what it needs of the library, and turns its outcome into an exit
+//! code; nothing here is worth calling from elsewhere.
+
+mod openapi;
+mod score;
+mod serve;
+mod wiring;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Find the critical token of a wrong chain of thought
+#[derive(Parser)]
+#[command(version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the HTTP API and the web page
+    Serve(serve::ServeArgs),
+    /// Score a file of trajectories without a server
+    Score(score::ScoreArgs),
+    /// Write the OpenAPI description of the HTTP API
+    Openapi(openapi::OpenApiArgs),
+}
+
+pub(crate) fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Openapi(args) => openapi::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // One line, causes included. Nothing is left to try when stderr itself is closed.
+            let line = format!("{error:#}").replace('\n', " ");
+            let _ = writeln!(std::io::stderr(), "error: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}

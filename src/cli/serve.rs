@@ -1,0 +1,108 @@
+//! `linchpin serve`: listen, load, answer, drain.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use linchpin::config::{Config, ModelArgs, ServerArgs, ServerConfig};
+use linchpin::http::{self, ApiKeys, AppState, HttpOptions, ServerLimits};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::wiring::{self, Folders};
+
+#[derive(clap::Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    models: ModelArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::resolve(args.models, args.server, |name| std::env::var(name).ok())?;
+    wiring::start_log(config.models.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(config));
+    // A load that is still under way cannot be stopped, and nobody waits for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Answers probes from the first moment on and opens the model routes once the models are loaded.
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let Config { models, server } = config;
+    let mut signals = Signals::install()?;
+    let listener = TcpListener::bind(server.listen)
+        .await
+        .with_context(|| format!("the address {} cannot be listened on", server.listen))?;
+    announce(listener.local_addr()?)?;
+
+    let state = AppState::new(http_options(&server));
+    let limits = ServerLimits { drain: Duration::from_secs(server.drain_seconds), ..ServerLimits::default() };
+    let stop = CancellationToken::new();
+    let serving = http::serve(listener, state.clone(), limits, stop.clone().cancelled_owned());
+    let loading = wiring::start(models, Folders { data: Some(server.data_dir), adapters: server.adapters_dir });
+    tokio::pin!(serving, loading);
+    let mut loaded = false;
+    loop {
+        tokio::select! {
+            outcome = &mut serving => {
+                let cut_off = outcome?;
+                if cut_off > 0 {
+                    tracing::warn!(connections = cut_off, "the drain time is over: unfinished requests were cut off");
+                }
+                tracing::info!("stopped");
+                return Ok(ExitCode::SUCCESS);
+            }
+            analysis = &mut loading, if !loaded => {
+                state.open(analysis?);
+                loaded = true;
+            }
+            () = signals.next() => {
+                if stop.is_cancelled() {
+                    tracing::warn!("a second signal: stopping without a drain");
+                    return Ok(ExitCode::FAILURE);
+                }
+                stop.cancel();
+            }
+        }
+    }
+}
+
+fn http_options(server: &ServerConfig) -> HttpOptions {
+    HttpOptions {
+        keys: ApiKeys::new(server.api_keys.iter().map(|key| key.0).collect()),
+        max_body_bytes: server.max_body_bytes,
+    }
+}
+
+/// The one line on stdout, for people and for scripts that asked for port 0.
+fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "Linchpin is listening on http://{address}")
+        .and_then(|()| stdout.flush())
+        .context("stdout cannot be written")
+}
+
+/// SIGTERM and ctrl-c, from before the address is announced.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What several commands build: the log, the engine, the store, and the use cases over them.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use linchpin::analysis::Analysis;
+use linchpin::config::{LogFormat, ModelConfig};
+use linchpin::engine::Engine as _;
+use linchpin::engine::local::{LocalEngine, LocalOptions};
+use linchpin::store::{Store, StoreOptions};
+use tracing_subscriber::EnvFilter;
+
+/// The file inside the data folder that holds the traces.
+const DATABASE: &str = "linchpin.db";
+
+/// Starts the log on stderr; `RUST_LOG` chooses its level, `info` by default.
+pub(super) fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(directives) if !directives.is_empty() => {
+            EnvFilter::try_new(&directives).with_context(|| format!("RUST_LOG={directives} is not a log filter"))?
+        }
+        Ok(_) | Err(_) => EnvFilter::new("info"),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Where the store and the adapters are.
+pub(super) struct Folders {
+    /// `None` forgets the traces with the process.
+    pub(super) data: Option<PathBuf>,
+    pub(super) adapters: Option<PathBuf>,
+}
+
+/// Opens the store, loads the models and puts the use cases over both. The store comes first: its mistakes show at
+/// once, and models may take minutes.
+pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Result<Analysis> {
+    let store = match folders.data {
+        Some(data) => Store::open(StoreOptions { path: data.join(DATABASE) }).await?,
+        None => Store::in_memory().await?,
+    };
+    let began = Instant::now();
+    let options = local_options(models);
+    let engine = tokio::task::spawn_blocking(move || LocalEngine::load(&options))
+        .await
+        .context("loading the models broke off")??;
+    for model in engine.models() {
+        tracing::info!(
+            id = %model.id, roles = ?model.roles, architecture = %model.architecture, parameters = model.parameters,
+            dtype = %model.dtype, device = %model.device, "loaded"
+        );
+    }
+    tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
+    Ok(Analysis::new(Arc::new(engine), store, folders.adapters))
+}
+
+fn local_options(config: ModelConfig) -> LocalOptions {
+    let ModelConfig { model, positive, negative, device, dtype, queue, threads, log: _ } = config;
+    LocalOptions { model, positive, negative, device, dtype, queue, threads }
+}

@@ -1,0 +1,225 @@
+//! `/v1/models`, `/v1/adapters` and `/v1/roles`: what is loaded, and who plays which part.
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
+use super::extract::{Json, PathPart, Ready};
+use crate::domain::model::{ModelInfo, ModelKind, Role, Roles};
+
+/// The loaded models: the base first, then the others in the order of loading.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelList {
+    #[schema(example = "list")]
+    object: &'static str,
+    data: Vec<Model>,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+/// A loaded model or adapter.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Model {
+    id: String,
+    #[schema(example = "model")]
+    object: &'static str,
+    /// Unix seconds of its loading.
+    created: i64,
+    #[schema(example = "linchpin")]
+    owned_by: &'static str,
+    /// The first of `roles`; null for an adapter without one.
+    role: Option<RoleName>,
+    /// Every part that it plays now; an adapter may play two.
+    roles: Vec<RoleName>,
+    kind: Kind,
+    #[schema(example = "llama")]
+    architecture: String,
+    /// Number of weights; an adapter counts its own only.
+    parameters: u64,
+    #[schema(example = "bf16")]
+    dtype: String,
+    #[schema(example = "cpu")]
+    device: String,
+    /// SHA-256 of the weights.
+    sha256: String,
+    /// Longest trajectory in tokens.
+    max_context: usize,
+}
+
+/// Whether a model stands alone or rides on the base.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ModelKind)]
+enum Kind {
+    Checkpoint,
+    Adapter,
+}
+
+/// A part in the contrast.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Role)]
+enum RoleName {
+    Base,
+    Positive,
+    Negative,
+}
+
+/// A PEFT adapter to load.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdapterRequest {
+    /// The name it will be known by.
+    #[schema(example = "positive-2")]
+    id: String,
+    /// A PEFT folder inside the configured adapters' folder.
+    #[schema(example = "gsm8k/positive")]
+    path: String,
+}
+
+/// What was deleted.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Deleted {
+    pub(super) id: String,
+    pub(super) object: &'static str,
+    pub(super) deleted: bool,
+}
+
+/// Which models contrast.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Roles)]
+pub(super) struct RolesDto {
+    /// The model fine-tuned on right solutions; null leaves the role empty.
+    #[serde(deserialize_with = "present")]
+    #[schema(required = true)]
+    positive: Option<String>,
+    /// The model fine-tuned on wrong solutions; null leaves the role empty.
+    #[serde(deserialize_with = "present")]
+    #[schema(required = true)]
+    negative: Option<String>,
+}
+
+/// Null empties a role and must be written: a role is not emptied because a field was forgotten.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// List the models
+#[utoipa::path(
+    get, path = "/v1/models", tag = "models", security(("api_key" = [])),
+    responses((status = 200, description = "Base and adapters", body = ModelList), CommonErrors)
+)]
+pub(super) async fn list_models(Ready(analysis): Ready) -> axum::Json<ModelList> {
+    let data = analysis.models().into_iter().map(Model::from).collect();
+    axum::Json(ModelList { object: "list", data, has_more: false, next_cursor: None })
+}
+
+/// Load a PEFT adapter
+#[utoipa::path(
+    post, path = "/v1/adapters", tag = "models", security(("api_key" = [])), request_body = AdapterRequest,
+    responses(
+        (status = 201, description = "The adapter is loaded, without a role", body = Model),
+        (status = 409, description = "The name is taken", body = ErrorBody),
+        (status = 429, description = "The queue is full", body = ErrorBody),
+        BodyErrors, CommonErrors,
+    )
+)]
+pub(super) async fn load_adapter(
+    Ready(analysis): Ready,
+    Json(request): Json<AdapterRequest>,
+) -> Result<(StatusCode, axum::Json<Model>), ApiError> {
+    let model = analysis.load_adapter(request.id, request.path).await?;
+    Ok((StatusCode::CREATED, axum::Json(model.into())))
+}
+
+/// Unload an adapter
+#[utoipa::path(
+    delete, path = "/v1/adapters/{id}", tag = "models", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The adapter's name")),
+    responses(
+        (status = 200, description = "The adapter is unloaded", body = Deleted),
+        (status = 404, description = "No adapter has this name", body = ErrorBody),
+        (status = 409, description = "The adapter has a role, or is the base", body = ErrorBody),
+        (status = 429, description = "The queue is full", body = ErrorBody),
+        CommonErrors,
+    )
+)]
+pub(super) async fn unload_adapter(
+    Ready(analysis): Ready,
+    PathPart(id): PathPart,
+) -> Result<axum::Json<Deleted>, ApiError> {
+    analysis.unload_adapter(&id).await?;
+    Ok(axum::Json(Deleted { id, object: "adapter", deleted: true }))
+}
+
+/// Show the roles
+#[utoipa::path(
+    get, path = "/v1/roles", tag = "models", security(("api_key" = [])),
+    responses((status = 200, description = "Which models contrast", body = RolesDto), CommonErrors)
+)]
+pub(super) async fn get_roles(Ready(analysis): Ready) -> axum::Json<RolesDto> {
+    axum::Json(analysis.roles().into())
+}
+
+/// Swap the roles
+///
+/// Work that has begun keeps the roles that it began with.
+#[utoipa::path(
+    put, path = "/v1/roles", tag = "models", security(("api_key" = [])), request_body = RolesDto,
+    responses(
+        (status = 200, description = "The roles as they are now", body = RolesDto),
+        (status = 404, description = "No model has this name", body = ErrorBody),
+        (status = 429, description = "The queue is full", body = ErrorBody),
+        BodyErrors, CommonErrors,
+    )
+)]
+pub(super) async fn set_roles(
+    Ready(analysis): Ready,
+    Json(roles): Json<RolesDto>,
+) -> Result<axum::Json<RolesDto>, ApiError> {
+    let RolesDto { positive, negative } = roles;
+    let roles = analysis.set_roles(Roles { positive, negative }).await?;
+    Ok(axum::Json(roles.into()))
+}
+
+impl From<Roles> for RolesDto {
+    fn from(Roles { positive, negative }: Roles) -> Self {
+        Self { positive, negative }
+    }
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Base => Self::Base,
+            Role::Positive => Self::Positive,
+            Role::Negative => Self::Negative,
+        }
+    }
+}
+
+impl From<ModelInfo> for Model {
+    fn from(info: ModelInfo) -> Self {
+        let ModelInfo { id, roles, kind, architecture, parameters, dtype, device, sha256, max_context, created } = info;
+        Self {
+            id,
+            object: "model",
+            created,
+            owned_by: "linchpin",
+            role: roles.first().copied().map(RoleName::from),
+            roles: roles.into_iter().map(RoleName::from).collect(),
+            kind: match kind {
+                ModelKind::Checkpoint => Kind::Checkpoint,
+                ModelKind::Adapter => Kind::Adapter,
+            },
+            architecture,
+            parameters,
+            dtype,
+            device,
+            sha256,
+            max_context,
+        }
+    }
+}
