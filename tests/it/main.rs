@@ -1,0 +1,18 @@
+//! One integration binary: the real router over a real store, the real binary, and real models, all on this machine.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod auth;
+mod binary;
+mod config;
+mod drain;
+mod models;
+mod observe;
+mod openapi;
+mod page;
+mod requests;
+mod rooms;
+mod score;
+mod support;
+mod text;
+mod traces;

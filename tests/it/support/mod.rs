@@ -1,0 +1,168 @@
+//! What the HTTP tests share: a server on a free port, over a temporary store and an engine that makes up its numbers.
+//! Only the shape of answers is tested with it; numbers are tested on real models.
+
+pub(crate) mod engine;
+pub(crate) mod process;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin::analysis::Analysis;
+use linchpin::http::{ApiKeys, AppState, HttpOptions, ServerLimits, serve};
+use linchpin::store::Store;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use engine::FakeEngine;
+
+/// How a test's server differs from the default.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) keys: Vec<&'static str>,
+    pub(crate) max_body_bytes: Option<usize>,
+    /// Without models, as in the first seconds of a server.
+    pub(crate) loading: bool,
+    pub(crate) adapters_dir: Option<PathBuf>,
+    pub(crate) drain: Option<Duration>,
+}
+
+/// A server that ends with the value.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: Arc<FakeEngine>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) stop: CancellationToken,
+    /// Gives the number of connections that the drain cut off.
+    pub(crate) running: JoinHandle<std::io::Result<usize>>,
+    _stop_on_drop: DropGuard,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let engine = Arc::new(FakeEngine::new());
+        let keys = setup.keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect();
+        let mut options = HttpOptions { keys: ApiKeys::new(keys), ..HttpOptions::default() };
+        options.max_body_bytes = setup.max_body_bytes.unwrap_or(options.max_body_bytes);
+        let state = AppState::new(options);
+        if !setup.loading {
+            let store = Store::in_memory().await.unwrap();
+            state.open(Analysis::new(engine.clone(), store, setup.adapters_dir));
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let drain = setup.drain.unwrap_or(Duration::from_secs(10));
+        let limits = ServerLimits { drain, ..ServerLimits::default() };
+        let running = tokio::spawn(serve(listener, state, limits, stop.clone().cancelled_owned()));
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { address, engine, client, _stop_on_drop: stop.clone().drop_guard(), stop, running }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        self.request(Method::DELETE, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        self.request(Method::POST, path).json(body).send().await.unwrap()
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Response {
+        self.request(Method::PUT, path).json(body).send().await.unwrap()
+    }
+
+    /// Posts a text as a JSON body, whatever it is.
+    pub(crate) async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.request(Method::POST, path).header("content-type", "application/json");
+        request.body(body).send().await.unwrap()
+    }
+
+    /// Scores a trajectory that is fine, with the fields of `changes` on top.
+    pub(crate) async fn score(&self, changes: Value) -> Response {
+        self.post("/v1/score", &trajectory(changes)).await
+    }
+}
+
+/// A score request that is fine, with the fields of `changes` on top; null removes a field.
+pub(crate) fn trajectory(changes: Value) -> Value {
+    let mut request = json!({"prompt": "Question: 3 + 4?\nAnswer:", "response": " It is 8."});
+    for (field, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            request.as_object_mut().unwrap().shift_remove(field);
+        } else {
+            request[field] = value.clone();
+        }
+    }
+    request
+}
+
+/// Reads a success's JSON.
+pub(crate) async fn ok(response: Response) -> Value {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    assert!(status.is_success(), "{status}: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What a test expects of an error.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) code: String,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
+}
+
+/// Reads an error, and checks that it has the contract's form and nothing else.
+pub(crate) async fn refusal(response: Response) -> Refusal {
+    let status = response.status();
+    assert!(!status.is_success(), "expected an error, got {status}");
+    assert_eq!(response.headers()["content-type"], "application/json", "{status}");
+    let retry = status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(response.headers().contains_key("retry-after"), retry, "{status}");
+    let body: Value = response.json().await.unwrap();
+    let fields: Vec<_> = body["error"].as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["message", "type", "param", "code"], "{body}");
+    let text = |field: &str| body["error"][field].as_str().map(str::to_owned);
+    Refusal {
+        status: status.as_u16(),
+        kind: text("type").unwrap(),
+        code: text("code").unwrap(),
+        param: text("param"),
+        message: text("message").unwrap(),
+    }
+}
+
+/// Asserts an error's status, code and field.
+#[track_caller]
+pub(crate) fn assert_refused(refusal: &Refusal, status: u16, code: &str, param: Option<&str>) {
+    let found = (refusal.status, refusal.code.as_str(), refusal.param.as_deref());
+    assert_eq!(found, (status, code, param), "{refusal:?}");
+    let kind = match status {
+        401 => "authentication_error",
+        404 => "not_found_error",
+        409 => "conflict_error",
+        429 | 503 => "overloaded_error",
+        500 => "internal_error",
+        _ => "invalid_request_error",
+    };
+    assert_eq!(refusal.kind, kind, "{refusal:?}");
+}
