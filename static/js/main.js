@@ -1,0 +1,211 @@
+// Puts the page together: the views, the address, the keys. Which view is seen follows from the route alone.
+
+import * as api from './api.js';
+import { askKey, help } from './dialogs.js';
+import { fill, h } from './dom.js';
+import { plain } from './format.js';
+import { listen } from './keyboard.js';
+import { ModelsView } from './models-view.js';
+import * as router from './router.js';
+import { ScoreForm } from './score-form.js';
+import { empty, failed, loading } from './states.js';
+import { switchTheme } from './theme.js';
+import { TraceList } from './trace-list.js';
+import { TraceView } from './trace-view.js';
+
+/** @typedef {import('./types.js').Trace} Trace */
+
+/** So many traces stay at hand for Back and forth. */
+const KEPT = 8;
+
+const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const [main, side, panel, rolesNow, keyButton] = ['main', 'side', 'panel', 'roles-now', 'key-button'].map(at);
+
+/** @type {Map<string, Trace>} */
+const kept = new Map();
+/** @type {AbortController|null} */
+let opening = null;
+
+const list = new TraceList(side);
+const traceView = new TraceView(panel, () => {
+  kept.delete(router.route().trace ?? '');
+  router.open(router.traceSight(null));
+  list.refresh();
+});
+const modelsView = new ModelsView(showRoles);
+const form = new ScoreForm((trace) => {
+  keep(trace);
+  router.open(router.traceSight(trace.id));
+  list.refresh();
+});
+
+/** @param {Trace} trace */
+function keep(trace) {
+  kept.delete(trace.id);
+  kept.set(trace.id, trace);
+  for (const id of kept.keys()) {
+    if (kept.size <= KEPT) break;
+    kept.delete(id);
+  }
+}
+
+/** @param {string} id @param {AbortSignal} [signal] */
+async function traceOf(id, signal) {
+  const trace = kept.get(id) ?? (await api.trace(id, signal));
+  keep(trace);
+  return trace;
+}
+
+/** Puts one view into the main part, keeping it where it stands already. @param {Node} view */
+function place(view) {
+  if (main.firstChild !== view || main.childNodes.length !== 1) {
+    fill(main, view);
+    main.scrollTop = 0;
+  }
+}
+
+/** @param {router.Route} route */
+async function showTrace(route) {
+  opening?.abort();
+  opening = null;
+  const id = /** @type {string} */ (route.trace);
+  const known = kept.get(id);
+  if (known) {
+    place(traceView.root);
+    traceView.show(known, route);
+    return;
+  }
+  const request = new AbortController();
+  opening = request;
+  fill(panel);
+  panel.classList.remove('open');
+  place(loading('Opening the trace…'));
+  try {
+    await traceOf(id, request.signal);
+    if (opening === request) showTrace(router.route());
+  } catch (error) {
+    if (request.signal.aborted) return;
+    const missing = error instanceof api.ApiError && error.status === 404;
+    place(
+      failed(
+        missing ? 'There is no such trace' : 'The trace could not be opened',
+        error,
+        missing ? null : () => showTrace(router.route()),
+        h('a', { class: 'button', href: '/', data: { nav: 'traces' } }, 'All traces'),
+      ),
+    );
+  }
+}
+
+const welcome = empty(
+  'Find where a chain of thought went wrong',
+  'Score a response token by token with a base, a positive and a negative model, or choose a stored trace.',
+  h('a', { class: 'button main-button', href: '/?view=new', data: { nav: 'new' } }, 'Score a trajectory'),
+  h('a', { class: 'button', href: '/?view=models', data: { nav: 'models' } }, 'See the models'),
+);
+
+/** @param {router.Route} route @param {router.Route|null} before */
+function show(route, before) {
+  const tracing = route.view === 'traces' && route.trace !== null;
+  document.body.dataset.view = tracing ? 'trace' : route.view;
+  const current = route.view;
+  for (const anchor of document.querySelectorAll('.top nav a')) {
+    if (/** @type {HTMLElement} */ (anchor).dataset.nav === current) anchor.setAttribute('aria-current', 'page');
+    else anchor.removeAttribute('aria-current');
+  }
+  list.show(route);
+  if (!tracing) {
+    opening?.abort();
+    document.body.classList.remove('sheet-open');
+    panel.classList.remove('open');
+    fill(panel);
+    // The panel's content is put back when a trace is shown again.
+    traceView.trace = null;
+  }
+  document.title = {
+    traces: tracing ? 'Trace · Linchpin' : 'Linchpin',
+    new: 'Score · Linchpin',
+    models: 'Models · Linchpin',
+  }[route.view];
+  if (tracing) showTrace(route);
+  else if (route.view === 'new') {
+    place(form.root);
+    form.from(route.from, traceOf);
+  } else if (route.view === 'models') {
+    place(modelsView.root);
+    if (before?.view !== 'models') modelsView.show();
+  } else place(welcome);
+}
+
+/** @param {import('./types.js').ModelCard[]} models */
+function showRoles(models) {
+  const roles = /** @type {const} */ (['base', 'positive', 'negative']);
+  fill(
+    rolesNow,
+    roles.map((role) => {
+      const model = models.find((card) => card.roles.includes(role));
+      return h(
+        'span',
+        {
+          class: `role-now ${role}${model ? '' : ' absent'}`,
+          title: model ? `${model.id}, ${model.dtype} on ${model.device}` : `no ${role} model`,
+        },
+        h('span', { class: 'role-name' }, role),
+        ' ',
+        model ? plain(model.id) : '–',
+      );
+    }),
+  );
+}
+
+/** Follows the page's own links without loading it anew. @param {MouseEvent} event */
+function navigate(event) {
+  const anchor = /** @type {HTMLAnchorElement|null} */ (/** @type {Element} */ (event.target).closest?.('a[data-nav]'));
+  if (!anchor || event.defaultPrevented || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0)
+    return;
+  event.preventDefault();
+  switch (anchor.dataset.nav) {
+    case 'new':
+      router.open({ view: 'new', from: null });
+      break;
+    case 'models':
+      router.open({ view: 'models' });
+      break;
+    case 'again':
+      router.open({ view: 'new', from: router.parse(anchor.search).from });
+      break;
+    case 'tag':
+      router.open({ tag: anchor.dataset.tag });
+      break;
+    default:
+      router.open(router.traceSight(null));
+  }
+}
+
+api.onKeyWanted(async (rejected) => {
+  const key = await askKey(rejected);
+  keyButton.hidden = false;
+  return key;
+});
+api.onStarting(() => fill(rolesNow, h('span', { class: 'hint', role: 'status' }, 'the server is loading its models…')));
+keyButton.hidden = !api.key();
+keyButton.addEventListener('click', async () => {
+  const key = await askKey(false);
+  if (!key) return;
+  api.setKey(key);
+  location.reload();
+});
+at('help-button').addEventListener('click', help);
+at('theme-button').addEventListener('click', switchTheme);
+addEventListener('click', navigate);
+listen({
+  trace: () => (document.body.dataset.view === 'trace' && traceView.trace ? traceView : null),
+  search: () => {
+    // On a narrow page the list is a view of its own.
+    if (getComputedStyle(side).display === 'none') router.open(router.traceSight(null));
+    list.focusSearch();
+  },
+});
+router.follow(show);
+router.start();
+api.models().then(showRoles, () => fill(rolesNow, h('span', { class: 'hint' }, 'models unknown')));

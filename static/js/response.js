@@ -1,0 +1,186 @@
+// The response's text on the page: one element a piece, one listener for all of them. Built once a trace; a change of
+// measure sets a variable on each token, a move of the threshold sets two on the container and moves a few classes.
+
+import { calm, fill, h, setVars } from './dom.js';
+import { inFlow, plain } from './format.js';
+import { cut } from './pieces.js';
+import { flaggedTokens, isFlagged, neutralShade } from './sight.js';
+
+/** @typedef {import('./types.js').Trace} Trace */
+/** @typedef {import('./sight.js').Sight} Sight */
+
+export class ResponseView {
+  /**
+   * @param {{hover: (token: number|null) => void, select: (token: number) => void}} on
+   */
+  constructor(on) {
+    this.on = on;
+    /** @type {Trace|null} */
+    this.trace = null;
+    /** @type {import('./pieces.js').Piece[]} */
+    this.pieces = [];
+    /** @type {Int32Array} token to piece */
+    this.pieceOf = new Int32Array(0);
+    /** @type {HTMLElement[]} elements by piece; text outside every token has none */
+    this.elements = [];
+    this.chosen = -1;
+    this.hovered = -1;
+    this.root = h('div', {
+      class: 'response',
+      id: 'response',
+      role: 'listbox',
+      tabindex: 0,
+      'aria-label': 'The response, token by token',
+      'aria-orientation': 'horizontal',
+      on: {
+        pointerover: (/** @type {PointerEvent} */ event) => event.pointerType !== 'touch' && this.#point(event.target),
+        pointerleave: () => this.#point(null),
+        click: (/** @type {MouseEvent} */ event) => this.#click(event),
+        copy: (/** @type {ClipboardEvent} */ event) => this.#copy(event),
+      },
+    });
+  }
+
+  /** Builds the elements. @param {Trace} trace */
+  show(trace) {
+    this.trace = trace;
+    const { pieces, pieceOf } = cut(trace);
+    this.pieces = pieces;
+    this.pieceOf = pieceOf;
+    this.elements = [];
+    this.chosen = -1;
+    this.hovered = -1;
+    const [answerStart, answerEnd] = trace.verdict?.span ?? [0, 0];
+    const all = document.createDocumentFragment();
+    pieces.forEach(({ text, first, last }, index) => {
+      if (first < 0) {
+        all.append(plain(text));
+        return;
+      }
+      const element = document.createElement('span');
+      const { start, end } = trace.tokens[first];
+      let name = 'tok';
+      if (text.trim() === '') name += ' space';
+      if (start < answerEnd && end > answerStart) name += ' answer';
+      if (start === end) name += ' outside';
+      if (last > first) element.title = `${last - first + 1} tokens make up this character`;
+      element.className = name;
+      element.id = `t${first}`;
+      element.setAttribute('role', 'option');
+      element.textContent = inFlow(text);
+      element.dataset.piece = String(index);
+      this.elements[index] = element;
+      all.append(element);
+    });
+    fill(this.root, all);
+  }
+
+  /** Colours every token by a sight. @param {Sight} sight */
+  measure(sight) {
+    for (const element of this.#tokens()) {
+      const { first, last } = this.pieces[Number(element.dataset.piece)];
+      let shade = sight.shade[first];
+      for (let i = first + 1; i <= last; i += 1) shade = Math.min(shade, sight.shade[i]);
+      element.classList.toggle('unmeasured', Number.isNaN(shade));
+      element.style.setProperty('--v', Number.isNaN(shade) ? '1' : shade.toFixed(4));
+    }
+  }
+
+  /** Moves the threshold: the colours follow the container's variables. @param {Sight} sight @param {number} threshold */
+  threshold(sight, threshold) {
+    setVars(this.root, { '--mid': neutralShade(sight.measure, threshold).toFixed(4) });
+    const peaks = new Set(flaggedTokens(sight, threshold).map((token) => this.pieceOf[token]));
+    for (const element of this.#tokens()) {
+      const index = Number(element.dataset.piece);
+      const { first, last } = this.pieces[index];
+      let flagged = false;
+      for (let i = first; i <= last; i += 1) flagged ||= isFlagged(sight.measure, sight.value[i], threshold);
+      // Writing an equal class list would still invalidate the element's style.
+      if (element.classList.contains('flagged') !== flagged) element.classList.toggle('flagged', flagged);
+      if (element.classList.contains('peak') !== peaks.has(index)) element.classList.toggle('peak', peaks.has(index));
+    }
+  }
+
+  /**
+   * Marks the selected token and brings it into sight.
+   * @param {number|null} token @param {boolean} [jump] at once and to the middle, for a sight just opened
+   */
+  choose(token, jump = false) {
+    const index = token === null ? -1 : this.pieceOf[token];
+    const old = this.elements[this.chosen];
+    old?.classList.remove('chosen');
+    old?.removeAttribute('aria-selected');
+    this.chosen = index;
+    const element = this.elements[index];
+    if (!element) {
+      this.root.removeAttribute('aria-activedescendant');
+      return;
+    }
+    element.classList.add('chosen');
+    element.setAttribute('aria-selected', 'true');
+    this.root.setAttribute('aria-activedescendant', element.id);
+    element.scrollIntoView(jump ? { block: 'center' } : { block: 'nearest', behavior: calm() ? 'auto' : 'smooth' });
+  }
+
+  /** Marks the token under the pointer, here or in the chart. @param {number|null} token */
+  hover(token) {
+    const index = token === null ? -1 : this.pieceOf[token];
+    if (index === this.hovered) return;
+    this.elements[this.hovered]?.classList.remove('hovered');
+    this.elements[index]?.classList.add('hovered');
+    this.hovered = index;
+  }
+
+  /** The token nearest to this one in the next line above (-1) or below (1). @param {number} token @param {-1|1} direction */
+  vertical(token, direction) {
+    const from = this.elements[this.pieceOf[token]]?.getClientRects()[0];
+    if (!from) return null;
+    const x = from.left + from.width / 2;
+    let best = null;
+    let line = NaN;
+    let distance = Infinity;
+    const trace = /** @type {Trace} */ (this.trace);
+    for (let i = token + direction; i >= 0 && i < trace.tokens.length; i += direction) {
+      const rect = this.elements[this.pieceOf[i]].getClientRects()[0];
+      if (!rect || (rect.top - from.top) * direction < from.height / 2) continue;
+      if (Number.isNaN(line)) line = rect.top;
+      if (Math.abs(rect.top - line) > from.height / 2) break;
+      const away = Math.abs(rect.left + rect.width / 2 - x);
+      if (away < distance) [best, distance] = [i, away];
+    }
+    return best;
+  }
+
+  #tokens() {
+    return this.elements.filter(Boolean);
+  }
+
+  /** @param {EventTarget|null} target */
+  #token(target) {
+    const element = target instanceof Element ? /** @type {HTMLElement|null} */ (target.closest('.tok')) : null;
+    return element ? this.pieces[Number(element.dataset.piece)].first : null;
+  }
+
+  /** @param {EventTarget|null} target */
+  #point(target) {
+    this.on.hover(this.#token(target));
+  }
+
+  /** @param {MouseEvent} event */
+  #click(event) {
+    const token = this.#token(event.target);
+    // The end of a drag over the text selects text, not a token.
+    if (token !== null && (getSelection()?.isCollapsed ?? true)) this.on.select(token);
+  }
+
+  /** Copies the response as it was written, without the marks for white space. @param {ClipboardEvent} event */
+  #copy(event) {
+    const selection = getSelection();
+    if (!selection || selection.rangeCount === 0 || !event.clipboardData) return;
+    const range = selection.getRangeAt(0);
+    const inside = this.pieces.filter(({ first }, index) => first >= 0 && range.intersectsNode(this.elements[index]));
+    if (inside.length < 2) return;
+    event.clipboardData.setData('text/plain', inside.map(({ text }) => text).join(''));
+    event.preventDefault();
+  }
+}
