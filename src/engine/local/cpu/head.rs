@@ -34,12 +34,15 @@ pub(crate) fn score_positions(
     question: Question<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<TokenScore>, EngineError> {
-    let mut scores = Vec::with_capacity(question.targets.len());
-    for first in (0..question.targets.len()).step_by(POSITIONS) {
+    let total = question.targets.len();
+    let mut scores = Vec::with_capacity(total);
+    // Chunks of one size: a last one of a few rows would read the head for little.
+    let size = total.div_ceil(total.div_ceil(POSITIONS).max(1)).next_multiple_of(TILE_ROWS);
+    for first in (0..total).step_by(size) {
         if stop() {
             return Err(EngineError::Cancelled);
         }
-        let positions = first..question.targets.len().min(first + POSITIONS);
+        let positions = first..total.min(first + size);
         scores.extend(Chunk::new(models, question, positions).score()?);
     }
     Ok(scores)
@@ -83,6 +86,11 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Token number `offset` of a tile whose first token is `first`.
+    fn at(rows: &[&[f32]; 3], first: usize, offset: usize) -> Self {
+        Self { id: (first + offset) as u32, logits: rows.map(|row| row.get(offset).copied().unwrap_or(0.0)) }
+    }
+
     /// Likelier first; equally likely ones in the vocabulary's order.
     fn before(&self, other: &Self) -> bool {
         self.logits[0] > other.logits[0] || (self.logits[0] == other.logits[0] && self.id < other.id)
@@ -188,13 +196,14 @@ impl<'a> Chunk<'a> {
                         *row = &logits[r * TILE_TOKENS..][..tokens.len()];
                     }
                     let partial = &mut partials[position];
-                    partial.add(&rows[..self.models.len()], &targets[position]);
+                    let largest = partial.add(&rows[..self.models.len()], &targets[position]);
                     if let Some([p, q]) = self.contrasted {
                         let out = &mut contrasted[..tokens.len()];
                         contrast(rows[p], rows[q], self.question.beta as f32, out);
                         partial.contrast.add(out);
                     }
-                    partial.collect(&rows, first, &self.question);
+                    partial.watch(&rows, first, self.question.watch);
+                    partial.rank(&rows, first, largest, self.question.top);
                 }
             }
         }
@@ -279,28 +288,39 @@ impl ModelChunk<'_> {
 }
 
 impl Partial {
-    /// Adds a tile's logits, one row a model.
-    fn add(&mut self, rows: &[&[f32]], target: &[f32; 3]) {
+    /// Adds a tile's logits, one row a model. Returns the base's largest.
+    fn add(&mut self, rows: &[&[f32]], target: &[f32; 3]) -> f32 {
+        let mut largest = f32::NEG_INFINITY;
         for (model, row) in rows.iter().enumerate() {
-            self.sums[model].add(row);
+            let max = self.sums[model].add(row);
+            if model == 0 {
+                largest = max;
+            }
             self.above[model] += count_above(row, target[model]);
+        }
+        largest
+    }
+
+    /// Keeps the tokens of `watch` that are in a tile whose first token is `first`.
+    fn watch(&mut self, rows: &[&[f32]; 3], first: usize, watch: &[u32]) {
+        for (index, &id) in watch.iter().enumerate() {
+            if let Some(offset) = (id as usize).checked_sub(first).filter(|&offset| offset < rows[0].len()) {
+                self.watched.push((index, Candidate::at(rows, first, offset)));
+            }
         }
     }
 
-    /// Keeps the tokens that are to be reported from a tile whose first token is `first`.
-    fn collect(&mut self, rows: &[&[f32]; 3], first: usize, question: &Question<'_>) {
-        let candidate = |offset: usize| Candidate {
-            id: (first + offset) as u32,
-            logits: rows.map(|row| row.get(offset).copied().unwrap_or(0.0)),
+    /// Keeps the base's `top` likeliest tokens. A tile whose largest logit would not be kept is not looked through.
+    fn rank(&mut self, rows: &[&[f32]; 3], first: usize, largest: f32, top: usize) {
+        let kept = |partial: &Self, logit: f32| {
+            partial.top.len() < top || partial.top.last().is_some_and(|last| logit > last.logits[0])
         };
-        for (index, &id) in question.watch.iter().enumerate() {
-            if let Some(offset) = (id as usize).checked_sub(first).filter(|&offset| offset < rows[0].len()) {
-                self.watched.push((index, candidate(offset)));
-            }
+        if !kept(self, largest) {
+            return;
         }
-        for (offset, &logit) in rows[0].iter().enumerate().take(if question.top == 0 { 0 } else { usize::MAX }) {
-            if self.top.len() < question.top || self.top.last().is_some_and(|last| logit > last.logits[0]) {
-                self.keep(candidate(offset), question.top);
+        for (offset, &logit) in rows[0].iter().enumerate() {
+            if kept(self, logit) {
+                self.keep(Candidate::at(rows, first, offset), top);
             }
         }
     }

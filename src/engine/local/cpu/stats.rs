@@ -23,10 +23,11 @@ impl Default for LogSumExp {
 }
 
 impl LogSumExp {
-    /// Adds a tile of logits.
-    pub(crate) fn add(&mut self, values: &[f32]) {
+    /// Adds a tile of logits, and returns the largest of them (NaN if one is not finite).
+    pub(crate) fn add(&mut self, values: &[f32]) -> f32 {
         let (max, sum, weighted) = tile_sums(values);
         self.merge(&Self { max, sum: sum.into(), weighted: weighted.into() });
+        max
     }
 
     /// Adds what another has summed. A maximum that is NaN stays.
@@ -66,34 +67,83 @@ impl LogSumExp {
 vectorised! {
     /// Maximum, `sum of e^(x - max)` and `sum of (x - max) e^(x - max)`; a value that is not finite makes them NaN.
     fn tile_sums(values: &[f32]) -> (f32, f32, f32) {
-        let mut lanes = [f32::NEG_INFINITY; 16];
-        let mut poison = [0f32; 16];
-        for part in values.chunks(16) {
-            for ((lane, poison), &x) in lanes.iter_mut().zip(&mut poison).zip(part) {
-                *lane = if x > *lane { x } else { *lane };
-                *poison += x * 0.0;
-            }
+        // Whole vectors keep the sums in registers; the last one is filled up with what changes nothing.
+        let (parts, rest) = values.as_chunks::<16>();
+        let filled = |filling: f32| {
+            let mut last = [filling; 16];
+            last[..rest.len()].copy_from_slice(rest);
+            last
+        };
+        let mut largest = Largest::default();
+        for part in parts {
+            largest.add(part);
         }
-        if poison.iter().sum::<f32>() != 0.0 {
+        if !rest.is_empty() {
+            largest.add(&filled(rest[0]));
+        }
+        if largest.poison.iter().sum::<f32>() != 0.0 {
             return (f32::NAN, f32::NAN, f32::NAN);
         }
-        let max = lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (mut sum, mut weighted) = ([0f32; 16], [0f32; 16]);
-        for part in values.chunks(16) {
-            for ((sum, weighted), &x) in sum.iter_mut().zip(&mut weighted).zip(part) {
-                let e = exp(x - max);
-                *sum += e;
-                *weighted += (x - max).max(-80.0) * e;
-            }
+        let max = largest.lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = Sums::default();
+        for part in parts {
+            sums.add(part, max);
         }
-        (max, sum.iter().sum(), weighted.iter().sum())
+        if !rest.is_empty() {
+            sums.add(&filled(f32::NEG_INFINITY), max);
+        }
+        (max, sums.sum.iter().sum(), sums.weighted.iter().sum())
+    }
+}
+
+/// The largest value by lane, and whether one is not finite: `poison` is then NaN somewhere, and else zero.
+struct Largest {
+    lanes: [f32; 16],
+    poison: [f32; 16],
+}
+
+impl Default for Largest {
+    fn default() -> Self {
+        Self { lanes: [f32::NEG_INFINITY; 16], poison: [0.0; 16] }
+    }
+}
+
+impl Largest {
+    #[inline(always)]
+    fn add(&mut self, part: &[f32; 16]) {
+        for ((lane, poison), &x) in self.lanes.iter_mut().zip(&mut self.poison).zip(part) {
+            *lane = if x > *lane { x } else { *lane };
+            *poison += x * 0.0;
+        }
+    }
+}
+
+/// The sums of a tile by lane, relative to its maximum.
+#[derive(Default)]
+struct Sums {
+    sum: [f32; 16],
+    weighted: [f32; 16],
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, part: &[f32; 16], max: f32) {
+        for ((sum, weighted), &x) in self.sum.iter_mut().zip(&mut self.weighted).zip(part) {
+            let e = exp(x - max);
+            *sum += e;
+            *weighted += (x - max).max(-80.0) * e;
+        }
     }
 }
 
 vectorised! {
     /// How many values are larger than `bound`.
     pub(crate) fn count_above(values: &[f32], bound: f32) -> u32 {
-        values.iter().map(|&x| u32::from(x > bound)).sum()
+        let mut count = 0;
+        for &x in values {
+            count += u32::from(x > bound);
+        }
+        count
     }
 }
 
