@@ -8,9 +8,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernel::{Isa, LeftSide, SCORE_CHUNK, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
-use super::linear::Shared;
+use super::linear::{Shared, turn_tile};
 use super::math::exp;
-use super::matrix::{Block, RowBlocks};
+use super::matrix::{Block, RowBlocks, at_least};
 
 /// The shape of a layer's attention.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,8 @@ pub(crate) struct Projections<'a> {
     pub(crate) v: &'a [f32],
 }
 
-/// `softmax(q k^T / sqrt(dim)) v` for every block, written as row blocks of depth `queries * dim`.
+/// `softmax(q k^T / sqrt(dim)) v` for every block, written as row blocks of depth `queries * dim`. The blocks are those
+/// whose attention is wanted; keys and values are there for all rows of the sequences.
 pub(crate) fn attend(
     heads: Heads,
     sequences: &[Range<usize>],
@@ -51,23 +52,41 @@ pub(crate) fn attend(
         .collect();
     let isa = Isa::detect();
     let (block_len, shared) = (out.block_len(), Shared::new(&mut out.data));
-    (0..blocks.len() * heads.queries).into_par_iter().with_max_len(4).for_each_init(Vec::new, |scores, task| {
+    let scratch = || Scratch::new(heads.dim);
+    (0..blocks.len() * heads.queries).into_par_iter().with_max_len(4).for_each_init(scratch, |scratch, task| {
         let (index, head) = (task / heads.queries, task % heads.queries);
         let block = blocks[index];
         let key_values = &packed[block.sequence * heads.keys + head / (heads.queries / heads.keys)];
         let position = block.row - sequences[block.sequence].start;
-        let query = pack_query(heads, head, block, input.q);
-        let mut tiles = Attended::new(heads.dim);
-        attend_block(isa, heads, &query, key_values, position, block.rows, scores, &mut tiles);
-        for column in 0..heads.dim {
-            for r in 0..block.rows {
-                let value = tiles.value(r, column);
-                let offset = index * block_len + (head * heads.dim + column) * TILE_ROWS + r;
-                // SAFETY: the block and the head's columns are inside `out`, and this task's alone.
-                unsafe { *shared.at(offset) = value };
-            }
+        pack_query(heads, head, block, input.q, &mut scratch.query);
+        attend_block(isa, heads, key_values, position, block.rows, scratch);
+        for (number, tile) in scratch.tiles.iter().enumerate() {
+            let columns = number * TILE_COLS..heads.dim.min((number + 1) * TILE_COLS);
+            let turned = shared.at(index * block_len + (head * heads.dim + columns.start) * TILE_ROWS);
+            // SAFETY: the block and the head's columns are inside `out`, and this task's alone.
+            turn_tile(tile, unsafe { std::slice::from_raw_parts_mut(turned, columns.len() * TILE_ROWS) });
         }
     });
+}
+
+/// What a thread needs for one block of queries and one head.
+struct Scratch {
+    /// The scaled queries, `[dim][14]`.
+    query: Vec<f32>,
+    /// Chunks of 128 keys, each `[14][128]`: scores, then unnormalised probabilities.
+    scores: Vec<f32>,
+    /// The attended values in tiles of 32 columns.
+    tiles: Vec<[f32; TILE_ROWS * TILE_COLS]>,
+}
+
+impl Scratch {
+    fn new(dim: usize) -> Self {
+        Self {
+            query: vec![0.0; dim * TILE_ROWS],
+            scores: vec![],
+            tiles: vec![[0.0; TILE_ROWS * TILE_COLS]; dim.div_ceil(TILE_COLS)],
+        }
+    }
 }
 
 /// One sequence's keys and values of one head, in the order in which tiles read them.
@@ -98,54 +117,26 @@ impl KeyValues {
     }
 }
 
-/// A block's queries as `[dim][14]`, scaled.
-fn pack_query(heads: Heads, head: usize, block: Block, q: &[f32]) -> Vec<f32> {
+/// Writes a block's queries as `[dim][14]`, scaled.
+fn pack_query(heads: Heads, head: usize, block: Block, q: &[f32], query: &mut [f32]) {
     let scale = 1.0 / (heads.dim as f32).sqrt();
-    let mut query = vec![0f32; heads.dim * TILE_ROWS];
     for r in 0..block.rows {
         let start = (block.row + r) * heads.queries * heads.dim + head * heads.dim;
         for (depth, &value) in q[start..start + heads.dim].iter().enumerate() {
             query[depth * TILE_ROWS + r] = value * scale;
         }
     }
-    query
 }
 
-/// The attended values of a block, in tiles of 32 columns, before the division by the softmax's sums.
-struct Attended {
-    tiles: Vec<[f32; TILE_ROWS * TILE_COLS]>,
-    sums: [f32; TILE_ROWS],
-}
-
-impl Attended {
-    fn new(dim: usize) -> Self {
-        Self { tiles: vec![[0.0; TILE_ROWS * TILE_COLS]; dim.div_ceil(TILE_COLS)], sums: [0.0; TILE_ROWS] }
-    }
-
-    fn value(&self, row: usize, column: usize) -> f32 {
-        self.tiles[column / TILE_COLS][row * TILE_COLS + column % TILE_COLS] / self.sums[row]
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one attention block")]
-fn attend_block(
-    isa: Isa,
-    heads: Heads,
-    query: &[f32],
-    key_values: &KeyValues,
-    position: usize,
-    rows: usize,
-    scores: &mut Vec<f32>,
-    out: &mut Attended,
-) {
+/// Attends from `scratch.query`, whose first row is at `position`, and leaves the result in `scratch.tiles`.
+fn attend_block(isa: Isa, heads: Heads, key_values: &KeyValues, position: usize, rows: usize, scratch: &mut Scratch) {
     const CHUNK: usize = TILE_ROWS * SCORE_CHUNK;
+    let Scratch { query, scores, tiles } = scratch;
     let visible = position + rows;
     // Whole chunks before the window of the block's first query are never looked at.
     let first_chunk = heads.window.map_or(0, |window| (position + 1).saturating_sub(window) / SCORE_CHUNK);
     let chunks = first_chunk..visible.div_ceil(SCORE_CHUNK);
-    if scores.len() < chunks.len() * CHUNK {
-        scores.resize(chunks.len() * CHUNK, 0.0);
-    }
+    at_least(scores, chunks.len() * CHUNK);
     for panel in first_chunk * (SCORE_CHUNK / TILE_COLS)..visible.div_ceil(TILE_COLS) {
         let key = panel * TILE_COLS;
         let offset = (key / SCORE_CHUNK - first_chunk) * CHUNK + key % SCORE_CHUNK;
@@ -166,10 +157,11 @@ fn attend_block(
         unsafe { multiply(isa, &tile) };
     }
     let seen = Seen { first_key: first_chunk * SCORE_CHUNK, position, window: heads.window.unwrap_or(usize::MAX) };
-    softmax(scores, chunks.len(), rows, seen, &mut out.sums);
+    let mut sums = [0f32; TILE_ROWS];
+    softmax(scores, chunks.len(), rows, seen, &mut sums);
     for (number, chunk) in chunks.enumerate() {
         let keys = chunk * SCORE_CHUNK..key_values.len.min(visible).min((chunk + 1) * SCORE_CHUNK);
-        for (panel, tile) in out.tiles.iter_mut().enumerate() {
+        for (panel, tile) in tiles.iter_mut().enumerate() {
             let values =
                 &key_values.values[(panel * key_values.len + keys.start) * TILE_COLS..][..keys.len() * TILE_COLS];
             let left = &scores[number * CHUNK..][..(rows - 1) * SCORE_CHUNK + keys.len()];
@@ -188,6 +180,10 @@ fn attend_block(
             unsafe { multiply(isa, &tile) };
         }
     }
+    for (r, sum) in sums.iter().enumerate().take(rows) {
+        let scale = 1.0 / sum;
+        tiles.iter_mut().flat_map(|tile| &mut tile[r * TILE_COLS..][..TILE_COLS]).for_each(|value| *value *= scale);
+    }
 }
 
 /// Which keys the queries of a block may see.
@@ -205,16 +201,16 @@ vectorised! {
     fn softmax(scores: &mut [f32], chunks: usize, rows: usize, seen: Seen, sums: &mut [f32; TILE_ROWS]) {
         for (r, sum) in sums.iter_mut().enumerate().take(rows) {
             let query = seen.position + r;
-            let from = (query + 1).saturating_sub(seen.window) - seen.first_key.min((query + 1).saturating_sub(seen.window));
+            let from = (query + 1).saturating_sub(seen.window).max(seen.first_key) - seen.first_key;
             let to = query + 1 - seen.first_key;
-            let span = |chunk: usize| {
-                let start = chunk * SCORE_CHUNK;
-                from.clamp(start, start + SCORE_CHUNK) - start..to.clamp(start, start + SCORE_CHUNK) - start
-            };
+            // Lanes stay in registers over whole vectors of scores, so what may not be seen is made -inf first.
             let mut lanes = [f32::NEG_INFINITY; 16];
             for chunk in 0..chunks {
-                let row = &scores[(chunk * TILE_ROWS + r) * SCORE_CHUNK..][..SCORE_CHUNK];
-                for part in row[span(chunk)].chunks(16) {
+                let row = &mut scores[(chunk * TILE_ROWS + r) * SCORE_CHUNK..][..SCORE_CHUNK];
+                let start = chunk * SCORE_CHUNK;
+                row[..from.clamp(start, start + SCORE_CHUNK) - start].fill(f32::NEG_INFINITY);
+                row[to.clamp(start, start + SCORE_CHUNK) - start..].fill(f32::NEG_INFINITY);
+                for part in row.as_chunks::<16>().0 {
                     for (lane, &x) in lanes.iter_mut().zip(part) {
                         *lane = if x > *lane { x } else { *lane };
                     }
@@ -224,10 +220,7 @@ vectorised! {
             let mut total = [0f32; 16];
             for chunk in 0..chunks {
                 let row = &mut scores[(chunk * TILE_ROWS + r) * SCORE_CHUNK..][..SCORE_CHUNK];
-                let span = span(chunk);
-                row[..span.start].fill(0.0);
-                row[span.end..].fill(0.0);
-                for part in row[span].chunks_mut(16) {
+                for part in row.as_chunks_mut::<16>().0 {
                     for (lane, x) in total.iter_mut().zip(part) {
                         *x = exp(*x - top);
                         *lane += *x;

@@ -134,12 +134,15 @@ impl Decoder for CpuModel {
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Vec<f32>>, EngineError> {
         let mut pass = Pass::new(self, sequences)?;
+        let (all, kept) = (pass.all_blocks(), pass.kept_blocks());
         for (index, layer) in self.layers.iter().enumerate() {
             if stop() {
                 return Err(EngineError::Cancelled);
             }
-            pass.attention(layer, index)?;
-            pass.mlp(layer, index)?;
+            // Nothing reads what the last layer makes of the other positions.
+            let wanted = if index + 1 == self.layers.len() { &kept } else { &all };
+            pass.attention(layer, index, &all, wanted)?;
+            pass.mlp(layer, index, wanted)?;
         }
         Ok(pass.finish())
     }
@@ -168,11 +171,25 @@ struct Pass<'a> {
     sequences: &'a [Sequence<'a, CpuAdapter>],
     /// Each sequence's rows.
     rows: Vec<Range<usize>>,
-    blocks: Vec<Block>,
     /// The residual stream, `[rows, hidden]`.
     hidden: Vec<f32>,
     /// Cosines and sines by position, `[longest, head_dim / 2]`.
     rotation: [Vec<f32>; 2],
+    buffers: Buffers,
+}
+
+/// What each layer writes anew.
+#[derive(Default)]
+struct Buffers {
+    /// The residual stream, normalised.
+    normalised: RowBlocks,
+    /// `[rows, heads * head_dim]` each.
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    attended: RowBlocks,
+    /// The gated unit's output.
+    wide: RowBlocks,
 }
 
 impl<'a> Pass<'a> {
@@ -198,8 +215,22 @@ impl<'a> Pass<'a> {
                 .collect()
         };
         let rotation = [angles(f32::cos), angles(f32::sin)];
-        let blocks = blocks_of(rows.iter().cloned());
-        Ok(Self { model, sequences, rows, blocks, hidden, rotation })
+        Ok(Self { model, sequences, rows, hidden, rotation, buffers: Buffers::default() })
+    }
+
+    /// Every row of every sequence.
+    fn all_blocks(&self) -> Vec<Block> {
+        blocks_of(self.rows.iter().cloned())
+    }
+
+    /// The rows whose hidden states are wanted.
+    fn kept_blocks(&self) -> Vec<Block> {
+        blocks_of(
+            self.sequences
+                .iter()
+                .zip(&self.rows)
+                .map(|(sequence, rows)| rows.start + sequence.keep.start..rows.start + sequence.keep.end),
+        )
     }
 
     fn layer<'b>(&'b self, layer: &'b Layer, index: usize, projection: Projection) -> Linear<'b> {
@@ -215,16 +246,18 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The residual rows of `blocks`, normalised, as the left side of a product.
-    fn normalised(&self, blocks: &[Block], weight: &[f32]) -> RowBlocks {
+    /// Writes the residual rows of `blocks`, normalised, as the left side of a product.
+    fn normalise(&self, blocks: &[Block], weight: &[f32], x: &mut RowBlocks) {
         let size = self.model.config.hidden_size;
         let eps = self.model.config.rms_norm_eps as f32;
-        let mut x = RowBlocks::new(blocks.len(), size);
+        x.reuse(blocks.len(), size);
         x.pack_with(blocks, |row, out| rms_norm(&self.hidden[row * size..(row + 1) * size], weight, eps, out));
-        x
     }
 
-    fn attention(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
+    /// Attention from the rows of `wanted` to those of `all`, added to the residual stream.
+    fn attention(&mut self, layer: &Layer, index: usize, all: &[Block], wanted: &[Block]) -> Result<(), EngineError> {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let Buffers { normalised, queries, keys, values, attended, .. } = &mut buffers;
         let config = &self.model.config;
         let heads = Heads {
             queries: config.num_heads,
@@ -234,26 +267,33 @@ impl<'a> Pass<'a> {
         };
         let (q_size, kv_size) = (heads.queries * heads.dim, heads.keys * heads.dim);
         let total = self.hidden.len() / config.hidden_size;
-        let (mut q, mut k, mut v) =
-            (vec![0f32; total * q_size], vec![0f32; total * kv_size], vec![0f32; total * kv_size]);
-        let x = self.normalised(&self.blocks, &layer.attention_norm);
-        let out = |values, stride| Output { values, stride, add: false };
-        let layers = vec![
-            (self.layer(layer, index, Projection::Query), out(&mut q, q_size)),
-            (self.layer(layer, index, Projection::Key), out(&mut k, kv_size)),
-            (self.layer(layer, index, Projection::Value), out(&mut v, kv_size)),
-        ];
-        linear(&x, &self.blocks, layers)?;
-        drop(x);
+        queries.resize(total * q_size, 0.0);
+        keys.resize(total * kv_size, 0.0);
+        values.resize(total * kv_size, 0.0);
+        fn out(values: &mut [f32], stride: usize) -> Output<'_> {
+            Output { values, stride, add: false }
+        }
+        self.normalise(all, &layer.attention_norm, normalised);
+        let key = (self.layer(layer, index, Projection::Key), out(keys, kv_size));
+        let value = (self.layer(layer, index, Projection::Value), out(values, kv_size));
+        let query = (self.layer(layer, index, Projection::Query), out(queries, q_size));
+        if wanted == all {
+            linear(normalised, all, vec![query, key, value])?;
+        } else {
+            linear(normalised, all, vec![key, value])?;
+            self.normalise(wanted, &layer.attention_norm, normalised);
+            linear(normalised, wanted, vec![query])?;
+        }
         let norms = layer.head_norms.as_ref();
-        self.rotate(&mut q, q_size, norms.map(|[q, _]| q.as_slice()));
-        self.rotate(&mut k, kv_size, norms.map(|[_, k]| k.as_slice()));
-        let mut attended = RowBlocks::new(self.blocks.len(), q_size);
-        attend(heads, &self.rows, &self.blocks, &Projections { q: &q, k: &k, v: &v }, &mut attended);
+        self.rotate(queries, q_size, norms.map(|[q, _]| q.as_slice()));
+        self.rotate(keys, kv_size, norms.map(|[_, k]| k.as_slice()));
+        attended.reuse(wanted.len(), q_size);
+        attend(heads, &self.rows, wanted, &Projections { q: queries, k: keys, v: values }, attended);
         let mut hidden = std::mem::take(&mut self.hidden);
         let out = Output { values: &mut hidden, stride: config.hidden_size, add: true };
-        linear(&attended, &self.blocks, vec![(self.layer(layer, index, Projection::Output), out)])?;
+        linear(attended, wanted, vec![(self.layer(layer, index, Projection::Output), out)])?;
         self.hidden = hidden;
+        self.buffers = buffers;
         Ok(())
     }
 
@@ -277,22 +317,24 @@ impl<'a> Pass<'a> {
         );
     }
 
-    fn mlp(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
+    /// The gated unit over the rows of `wanted`, added to the residual stream.
+    fn mlp(&mut self, layer: &Layer, index: usize, wanted: &[Block]) -> Result<(), EngineError> {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let Buffers { normalised, wide, .. } = &mut buffers;
         let config = &self.model.config;
-        let mut hidden = std::mem::take(&mut self.hidden);
         let piece = (GATED_BYTES / (config.intermediate_size * super::kernel::TILE_ROWS * 4)).max(1);
-        for blocks in self.blocks.chunks(piece) {
-            self.hidden = hidden;
-            let x = self.normalised(blocks, &layer.mlp_norm);
-            hidden = std::mem::take(&mut self.hidden);
-            let mut wide = RowBlocks::new(blocks.len(), config.intermediate_size);
+        for blocks in wanted.chunks(piece) {
+            self.normalise(blocks, &layer.mlp_norm, normalised);
+            wide.reuse(blocks.len(), config.intermediate_size);
             let gate = self.layer(layer, index, Projection::Gate);
             let up = self.layer(layer, index, Projection::Up);
-            gated(&x, blocks, &gate, &up, &mut wide)?;
+            gated(normalised, blocks, &gate, &up, wide)?;
+            let mut hidden = std::mem::take(&mut self.hidden);
             let out = Output { values: &mut hidden, stride: config.hidden_size, add: true };
-            linear(&wide, blocks, vec![(self.layer(layer, index, Projection::Down), out)])?;
+            linear(wide, blocks, vec![(self.layer(layer, index, Projection::Down), out)])?;
+            self.hidden = hidden;
         }
-        self.hidden = hidden;
+        self.buffers = buffers;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Linear layers over row blocks: base weights once for all rows, and each sequence's own low-rank part in the same tile.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::kernel::{Isa, LeftSide, MAX_DEPTH, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
@@ -8,6 +10,8 @@ use crate::engine::error::EngineError;
 
 /// Panels that a task works on together should fit the second-level cache beside a row block.
 const TASK_BYTES: usize = 768 << 10;
+/// Row blocks that a task takes at least, so that reading its panels costs little beside multiplying them.
+const TASK_BLOCKS: usize = 36;
 
 /// An adapter's part of one linear layer, `B A x` with the scale already in `B`.
 pub(crate) struct LowRank {
@@ -73,19 +77,20 @@ pub(crate) fn linear(
             Job { layer, low, len: out.values.len(), out: Shared::new(out.values), stride: out.stride, add: out.add }
         })
         .collect();
-    let tasks: Vec<(usize, std::ops::Range<usize>)> = jobs
+    let tasks: Vec<(usize, Task)> = jobs
         .iter()
         .enumerate()
-        .flat_map(|(job, j)| panel_groups(j.layer.weight, jobs.len()).map(move |panels| (job, panels)))
+        .flat_map(|(job, j)| tasks_of(j.layer.weight, jobs.len(), blocks.len()).map(move |task| (job, task)))
         .collect();
     let isa = Isa::detect();
-    tasks.into_par_iter().with_max_len(1).try_for_each_init(TaskScratch::default, |scratch, (job, panels)| {
+    tasks.into_par_iter().with_max_len(1).try_for_each_init(TaskScratch::default, |scratch, (job, task)| {
         let Job { layer, low, out, len, stride, add } = &jobs[job];
+        let Task { panels, blocks: part } = task;
         let outputs = layer.weight.outputs();
         let wanted: Vec<_> = panels.clone().map(|panel| (layer.weight, panel)).collect();
         let weights = scratch.load(&wanted)?;
         let mut edge = [0f32; TILE_ROWS * TILE_COLS];
-        for (index, block) in blocks.iter().enumerate() {
+        for (index, block) in part.clone().zip(&blocks[part]) {
             for (panel, weights) in panels.clone().zip(&weights) {
                 let column = panel * TILE_COLS;
                 let width = TILE_COLS.min(outputs - column);
@@ -93,13 +98,14 @@ pub(crate) fn linear(
                 assert!(first + (block.rows - 1) * stride + width <= *len, "a tile lies within its output");
                 let whole = width == TILE_COLS;
                 let (c, c_stride) = if whole { (out.at(first), *stride) } else { (edge.as_mut_ptr(), TILE_COLS) };
+                let bias = layer.bias.map(|bias| &bias[column..column + width]);
                 // SAFETY: the assertion keeps the rows inside the output, where no other task writes these columns.
                 unsafe {
                     if !whole {
                         copy_tile(out.at(first), *stride, c, TILE_COLS, block.rows, width);
                     }
-                    begin_tile(c, c_stride, block.rows, width, layer.bias.map(|b| &b[column..column + width]), *add);
-                    multiply_block(isa, x, index, block.rows, weights, c, c_stride, true);
+                    let add = begin_tile(c, c_stride, block.rows, bias, *add);
+                    multiply_block(isa, x, index, block.rows, weights, c, c_stride, add);
                     low.tile(isa, layer, index, block, panel, c, c_stride);
                     if !whole {
                         copy_tile(c, TILE_COLS, out.at(first), *stride, block.rows, width);
@@ -122,15 +128,16 @@ pub(crate) fn gated(
     let low = [LowRankInput::new(x, blocks, gate), LowRankInput::new(x, blocks, up)];
     let layers = [gate, up];
     let outputs = gate.weight.outputs();
-    let tasks: Vec<_> = panel_groups(gate.weight, 2).collect();
+    let tasks: Vec<Task> = tasks_of(gate.weight, 2, blocks.len()).collect();
     let (block_len, shared) = (out.block_len(), Shared::new(&mut out.data));
     let isa = Isa::detect();
-    tasks.into_par_iter().with_max_len(1).try_for_each_init(TaskScratch::default, |scratch, panels| {
+    tasks.into_par_iter().with_max_len(1).try_for_each_init(TaskScratch::default, |scratch, task| {
+        let Task { panels, blocks: part } = task;
         let wanted: Vec<_> =
             layers.iter().flat_map(|layer| panels.clone().map(|panel| (layer.weight, panel))).collect();
         let weights = scratch.load(&wanted)?;
         let mut tiles = [[0f32; TILE_ROWS * TILE_COLS]; 2];
-        for (index, block) in blocks.iter().enumerate() {
+        for (index, block) in part.clone().zip(&blocks[part]) {
             for (slot, panel) in panels.clone().enumerate() {
                 let column = panel * TILE_COLS;
                 let width = TILE_COLS.min(outputs - column);
@@ -140,24 +147,29 @@ pub(crate) fn gated(
                     let bias = layers[which].bias.map(|b| &b[column..column + width]);
                     // SAFETY: the tile is this task's own, 14 rows of 32.
                     unsafe {
-                        begin_tile(c, TILE_COLS, block.rows, width, bias, false);
-                        multiply_block(isa, x, index, block.rows, weights[slot], c, TILE_COLS, true);
+                        let add = begin_tile(c, TILE_COLS, block.rows, bias, false);
+                        multiply_block(isa, x, index, block.rows, weights[slot], c, TILE_COLS, add);
                         low[which].tile(isa, layers[which], index, block, panel, c, TILE_COLS);
                     }
                 }
                 let [gates, ups] = &mut tiles;
                 silu_mul(gates, ups);
-                for r in 0..block.rows {
-                    for (c, &value) in gates[r * TILE_COLS..][..width].iter().enumerate() {
-                        let offset = index * block_len + (column + c) * TILE_ROWS + r;
-                        // SAFETY: block `index` and column `column + c` are inside `out`, and this task's alone.
-                        unsafe { *shared.at(offset) = value };
-                    }
-                }
+                let turned = shared.at(index * block_len + column * TILE_ROWS);
+                // SAFETY: columns `column..column + width` of block `index` are inside `out`, and this task's alone.
+                turn_tile(gates, unsafe { std::slice::from_raw_parts_mut(turned, width * TILE_ROWS) });
             }
         }
         Ok(())
     })
+}
+
+/// Turns a tile `[14][32]` into the columns of a row block, `[columns][14]`.
+pub(crate) fn turn_tile(tile: &[f32; TILE_ROWS * TILE_COLS], out: &mut [f32]) {
+    for (column, out) in out.chunks_exact_mut(TILE_ROWS).enumerate() {
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = tile[r * TILE_COLS + column];
+        }
+    }
 }
 
 vectorised! {
@@ -169,20 +181,35 @@ vectorised! {
     }
 }
 
-/// Splits a matrix's panels into tasks: few enough to share a row block, enough of them to keep every thread busy.
-fn panel_groups(weight: &Matrix, layers: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+/// The part of a product that one thread makes at a time.
+struct Task {
+    panels: Range<usize>,
+    /// Indices of row blocks.
+    blocks: Range<usize>,
+}
+
+/// Splits a product into tasks: panels few enough to share a row block, and tasks enough to keep every thread busy to the
+/// end. Rows are split only where that does not widen a panel twice.
+fn tasks_of(weight: &Matrix, layers: usize, blocks: usize) -> impl Iterator<Item = Task> + use<> {
     let panels = weight.panels();
     let fit = (TASK_BYTES / (weight.inputs() * TILE_COLS * 4 * layers.min(2)).max(1)).max(1);
     let busy = panels.div_ceil(4 * rayon::current_num_threads());
     let size = fit.min(busy).max(1);
-    (0..panels).step_by(size).map(move |first| first..panels.min(first + size))
+    let parts = if weight.is_widened() { 1 } else { (blocks / TASK_BLOCKS).max(1) };
+    parts_of(panels, size).flat_map(move |panels| {
+        parts_of(blocks, blocks.div_ceil(parts).max(1)).map(move |blocks| Task { panels: panels.clone(), blocks })
+    })
+}
+
+/// `0..len` in parts of `size`.
+fn parts_of(len: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(size).map(move |first| first..len.min(first + size))
 }
 
 /// Cuts the depth of a product into equal parts of at most [`MAX_DEPTH`].
-fn depths(depth: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
+fn depths(depth: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = depth.div_ceil(MAX_DEPTH).max(1);
-    let size = depth.div_ceil(parts).max(1);
-    (0..depth).step_by(size).map(move |first| first..depth.min(first + size))
+    parts_of(depth, depth.div_ceil(parts).max(1))
 }
 
 /// A thread's copies of the panels that are not kept in f32.
@@ -293,33 +320,28 @@ fn project(isa: Isa, x: &RowBlocks, index: usize, block: &Block, a: &Packed) -> 
     for number in 0..rank.div_ceil(TILE_COLS) {
         // SAFETY: `c` is 14 rows of 32.
         unsafe { multiply_block(isa, x, index, block.rows, a.panel(number), c.as_mut_ptr(), TILE_COLS, false) };
-        let first = number * TILE_COLS;
-        for column in first..rank.min(first + TILE_COLS) {
-            for r in 0..block.rows {
-                out[column * TILE_ROWS + r] = c[r * TILE_COLS + column - first];
-            }
-        }
+        let columns = number * TILE_COLS..rank.min((number + 1) * TILE_COLS);
+        turn_tile(&c, &mut out[columns.start * TILE_ROWS..columns.end * TILE_ROWS]);
     }
     out
 }
 
-/// Makes a tile ready to be added to: zeros or what is there, plus the bias.
+/// Puts the bias into a tile, beside what is there if that is to be kept. Whether the product must add to the tile.
 ///
 /// # Safety
-/// `c` must be writable for `rows` rows of `width` columns, `stride` apart.
-unsafe fn begin_tile(c: *mut f32, stride: usize, rows: usize, width: usize, bias: Option<&[f32]>, keep: bool) {
+/// `c` must be writable for `rows` rows of the bias's width, `stride` apart.
+unsafe fn begin_tile(c: *mut f32, stride: usize, rows: usize, bias: Option<&[f32]>, keep: bool) -> bool {
+    let Some(bias) = bias else {
+        return keep;
+    };
     for r in 0..rows {
         // SAFETY: the caller's.
-        let row = unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), width) };
-        if !keep {
-            row.fill(0.0);
-        }
-        if let Some(bias) = bias {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value += bias;
-            }
+        let row = unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), bias.len()) };
+        for (value, bias) in row.iter_mut().zip(bias) {
+            *value = if keep { *value + bias } else { *bias };
         }
     }
+    true
 }
 
 /// # Safety

@@ -72,6 +72,11 @@ impl Matrix {
         }
     }
 
+    /// Whether each reading of a panel widens it.
+    pub(crate) fn is_widened(&self) -> bool {
+        matches!(self, Matrix::Stored(_))
+    }
+
     /// Number of 32-column panels; the last one is padded with zeros.
     pub(crate) fn panels(&self) -> usize {
         self.outputs().div_ceil(TILE_COLS)
@@ -268,6 +273,7 @@ fn blocks<B: GgmlType>(raw: &[u8], out: &mut [f32]) {
 }
 
 /// The left side of products: rows in blocks of 14 that never straddle two sequences, depth-major.
+#[derive(Default)]
 pub(crate) struct RowBlocks {
     pub(crate) data: Vec<f32>,
     pub(crate) depth: usize,
@@ -284,6 +290,13 @@ pub(crate) struct Block {
 impl RowBlocks {
     pub(crate) fn new(blocks: usize, depth: usize) -> Self {
         Self { data: vec![0.0; blocks * depth * TILE_ROWS], depth }
+    }
+
+    /// Makes room for other blocks, whose rows are all to be written before they are read. Memory is kept: asking the
+    /// system for it at every layer, and zeroing it, is what is saved.
+    pub(crate) fn reuse(&mut self, blocks: usize, depth: usize) {
+        self.depth = depth;
+        at_least(&mut self.data, blocks * depth * TILE_ROWS);
     }
 
     /// Floats in a block.
@@ -309,6 +322,13 @@ impl RowBlocks {
                 }
             },
         );
+    }
+}
+
+/// Grows a buffer that is written before it is read.
+pub(crate) fn at_least(buffer: &mut Vec<f32>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
     }
 }
 
