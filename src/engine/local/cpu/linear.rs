@@ -89,26 +89,25 @@ pub(crate) fn linear(
         let outputs = layer.weight.outputs();
         let wanted: Vec<_> = panels.clone().map(|panel| (layer.weight, panel)).collect();
         let weights = scratch.load(&wanted)?;
-        let mut edge = [0f32; TILE_ROWS * TILE_COLS];
+        let mut sum = [0f32; TILE_ROWS * TILE_COLS];
         for (index, block) in part.clone().zip(&blocks[part]) {
             for (panel, weights) in panels.clone().zip(&weights) {
                 let column = panel * TILE_COLS;
                 let width = TILE_COLS.min(outputs - column);
                 let first = block.row * stride + column;
                 assert!(first + (block.rows - 1) * stride + width <= *len, "a tile lies within its output");
-                let whole = width == TILE_COLS;
-                let (c, c_stride) = if whole { (out.at(first), *stride) } else { (edge.as_mut_ptr(), TILE_COLS) };
+                // A product that is added to a residual stream is summed up first: its parts would each be rounded to the
+                // stream's size, which is large beside them.
+                let direct = width == TILE_COLS && !add;
+                let (c, c_stride) = if direct { (out.at(first), *stride) } else { (sum.as_mut_ptr(), TILE_COLS) };
                 let bias = layer.bias.map(|bias| &bias[column..column + width]);
                 // SAFETY: the assertion keeps the rows inside the output, where no other task writes these columns.
                 unsafe {
-                    if !whole {
-                        copy_tile(out.at(first), *stride, c, TILE_COLS, block.rows, width);
-                    }
-                    let add = begin_tile(c, c_stride, block.rows, bias, *add);
-                    multiply_block(isa, x, index, block.rows, weights, c, c_stride, add);
+                    let begun = begin_tile(c, c_stride, block.rows, bias);
+                    multiply_block(isa, x, index, block.rows, weights, c, c_stride, begun);
                     low.tile(isa, layer, index, block, panel, c, c_stride);
-                    if !whole {
-                        copy_tile(c, TILE_COLS, out.at(first), *stride, block.rows, width);
+                    if !direct {
+                        put_tile(&sum, out.at(first), *stride, block.rows, width, *add);
                     }
                 }
             }
@@ -147,8 +146,8 @@ pub(crate) fn gated(
                     let bias = layers[which].bias.map(|b| &b[column..column + width]);
                     // SAFETY: the tile is this task's own, 14 rows of 32.
                     unsafe {
-                        let add = begin_tile(c, TILE_COLS, block.rows, bias, false);
-                        multiply_block(isa, x, index, block.rows, weights[slot], c, TILE_COLS, add);
+                        let begun = begin_tile(c, TILE_COLS, block.rows, bias);
+                        multiply_block(isa, x, index, block.rows, weights[slot], c, TILE_COLS, begun);
                         low[which].tile(isa, layers[which], index, block, panel, c, TILE_COLS);
                     }
                 }
@@ -326,29 +325,38 @@ fn project(isa: Isa, x: &RowBlocks, index: usize, block: &Block, a: &Packed) -> 
     out
 }
 
-/// Puts the bias into a tile, beside what is there if that is to be kept. Whether the product must add to the tile.
+/// Puts the bias into a tile, if there is one. Whether the product must add to what the tile holds.
 ///
 /// # Safety
 /// `c` must be writable for `rows` rows of the bias's width, `stride` apart.
-unsafe fn begin_tile(c: *mut f32, stride: usize, rows: usize, bias: Option<&[f32]>, keep: bool) -> bool {
+unsafe fn begin_tile(c: *mut f32, stride: usize, rows: usize, bias: Option<&[f32]>) -> bool {
     let Some(bias) = bias else {
-        return keep;
+        return false;
     };
     for r in 0..rows {
         // SAFETY: the caller's.
-        let row = unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), bias.len()) };
-        for (value, bias) in row.iter_mut().zip(bias) {
-            *value = if keep { *value + bias } else { *bias };
-        }
+        unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), bias.len()) }.copy_from_slice(bias);
     }
     true
 }
 
+/// Writes a tile's first `rows` and `width` to where they belong, or adds them to what is there.
+///
 /// # Safety
-/// Both sides must be valid for `rows` rows of `width` columns and not overlap.
-unsafe fn copy_tile(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize, rows: usize, width: usize) {
-    for r in 0..rows {
+/// `to` must be writable for `rows` rows of `width` columns, `stride` apart.
+unsafe fn put_tile(
+    tile: &[f32; TILE_ROWS * TILE_COLS],
+    to: *mut f32,
+    stride: usize,
+    rows: usize,
+    width: usize,
+    add: bool,
+) {
+    for (r, row) in tile.chunks_exact(TILE_COLS).enumerate().take(rows) {
         // SAFETY: the caller's.
-        unsafe { std::ptr::copy_nonoverlapping(from.add(r * from_stride), to.add(r * to_stride), width) };
+        let to = unsafe { std::slice::from_raw_parts_mut(to.add(r * stride), width) };
+        for (to, value) in to.iter_mut().zip(row) {
+            *to = if add { *to + value } else { *value };
+        }
     }
 }
