@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Alternative, Normalizer, TokenScore};
-use crate::engine::{AdapterSource, EngineError, ScoreRequest, ScoredResponse, TextCodec};
+use crate::engine::{AdapterSource, EngineError, GenerateRequest, Generation, ScoreRequest, ScoredResponse, TextCodec};
 use crate::store::StoreOptions;
 
 /// An engine whose numbers depend on the token ids alone.
@@ -158,6 +158,10 @@ impl Engine for FakeEngine {
             };
             Ok(requests.iter().map(one).collect())
         })
+    }
+
+    fn generate(&self, _request: GenerateRequest) -> Result<Generation, EngineError> {
+        Err(EngineError::Internal("not made up yet".to_owned()))
     }
 
     fn models(&self) -> Vec<ModelInfo> {

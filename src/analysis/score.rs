@@ -152,6 +152,7 @@ fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisErro
         return Err(AnalysisError::invalid(prompt_field, message));
     }
     let request = ScoreRequest {
+        model: None,
         token_ids: trajectory.token_ids(),
         response_start: trajectory.prompt_ids.len(),
         beta,

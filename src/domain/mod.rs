@@ -5,6 +5,7 @@
 pub mod critical;
 pub mod invariants;
 pub mod model;
+pub mod sampling;
 pub mod score;
 pub mod summary;
 pub mod trace;

@@ -3,12 +3,14 @@
 //! This room knows tensors and threads, and nothing of HTTP or of the database.
 
 pub mod error;
+pub mod generate;
 pub mod local;
 pub mod text;
 
 use futures::future::BoxFuture;
 
 pub use error::EngineError;
+pub use generate::{DrawnToken, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
 pub use text::TextCodec;
 
 use crate::domain::model::{ModelInfo, ModelRef, PerModel, Roles};
@@ -17,6 +19,8 @@ use crate::domain::score::{Normalizer, TokenScore};
 /// One trajectory to score.
 #[derive(Debug, Clone)]
 pub struct ScoreRequest {
+    /// One model alone, by its id or its role's name: its numbers stand as the base's. `None` has all three roles score.
+    pub model: Option<String>,
     /// Prompt and response.
     pub token_ids: Vec<u32>,
     /// Index of the response's first token in `token_ids`; at least 1, for a token needs a prefix.
@@ -60,6 +64,9 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         requests: Vec<ScoreRequest>,
     ) -> BoxFuture<'_, Result<Vec<Result<ScoredResponse, EngineError>>, EngineError>>;
+
+    /// Draws samples. Fails at once if the request is refused or the queue is full.
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError>;
 
     /// The base first, then the others in the order of loading.
     fn models(&self) -> Vec<ModelInfo>;

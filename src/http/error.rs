@@ -171,6 +171,12 @@ impl From<EngineError> for ApiError {
             EngineError::TooLong { tokens: _, max: _ } => {
                 Self::new(S::UNPROCESSABLE_ENTITY, "context_length_exceeded", text)
             }
+            EngineError::ContextExceeded { tokens: _, max_tokens: _, max: _ } => {
+                Self::new(S::UNPROCESSABLE_ENTITY, "context_length_exceeded", text).at("max_tokens")
+            }
+            EngineError::CacheTooSmall { tokens: _, max_tokens: _, needed_mib: _, budget_mib: _ } => {
+                Self::new(S::UNPROCESSABLE_ENTITY, "cache_budget_exceeded", text).at("max_tokens")
+            }
             EngineError::UnknownToken { id: _, vocab: _ } => {
                 Self::new(S::UNPROCESSABLE_ENTITY, "token_out_of_vocabulary", text)
             }
@@ -181,7 +187,7 @@ impl From<EngineError> for ApiError {
             EngineError::Load(_) => Self::invalid("path", "adapter_not_loadable", text),
             EngineError::Text(_) => Self::new(S::UNPROCESSABLE_ENTITY, "text_not_tokenizable", text),
             // The weights are at fault and not the request; the text names them and nothing of the server's insides.
-            EngineError::NonFinite { role: _, position: _ } => {
+            EngineError::NonFinite { role: _, position: _ } | EngineError::NonFiniteDraw { model: _, tokens: _ } => {
                 tracing::error!(cause = %text, "non-finite logits");
                 Self::new(S::INTERNAL_SERVER_ERROR, "non_finite_logits", text)
             }

@@ -32,7 +32,10 @@ use self::cpu::matrix::Precision;
 use self::queue::Queue;
 use self::registry::{ModelSet, Registry};
 use self::tensor::{TensorModel, TensorPlace};
-use super::{AdapterSource, Engine, EngineError, QueueState, ScoreRequest, ScoredResponse, TextCodec};
+use super::{
+    AdapterSource, Engine, EngineError, GenerateRequest, Generation, QueueState, ScoreRequest, ScoredResponse,
+    TextCodec,
+};
 use crate::domain::model::{ModelInfo, Role, Roles};
 
 /// How to start a [`LocalEngine`].
@@ -162,6 +165,10 @@ impl Engine for LocalEngine {
             Ok(refused.into_iter().map(|error| error.map_or_else(|| scores.next().unwrap_or_else(lost), Err)).collect())
         }
         .boxed()
+    }
+
+    fn generate(&self, _request: GenerateRequest) -> Result<Generation, EngineError> {
+        Err(EngineError::Internal("generation is being built".to_owned()))
     }
 
     fn models(&self) -> Vec<ModelInfo> {

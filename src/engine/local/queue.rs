@@ -203,7 +203,14 @@ mod tests {
     use super::*;
 
     fn request(tokens: u32) -> ScoreRequest {
-        ScoreRequest { token_ids: (0..tokens).collect(), response_start: 1, beta: 1.0, top: 0, watch: vec![] }
+        ScoreRequest {
+            model: None,
+            token_ids: (0..tokens).collect(),
+            response_start: 1,
+            beta: 1.0,
+            top: 0,
+            watch: vec![],
+        }
     }
 
     fn sizes(items: &[Item]) -> Vec<usize> {

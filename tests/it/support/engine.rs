@@ -8,7 +8,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use linchpin::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use linchpin::domain::score::{Alternative, Normalizer, TokenScore};
-use linchpin::engine::{AdapterSource, Engine, EngineError, QueueState, ScoreRequest, ScoredResponse, TextCodec};
+use linchpin::engine::{
+    AdapterSource, Engine, EngineError, GenerateRequest, Generation, QueueState, ScoreRequest, ScoredResponse,
+    TextCodec,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -162,6 +165,26 @@ impl Engine for FakeEngine {
             Ok(requests.iter().map(|request| self.answer(request)).collect())
         }
         .boxed()
+    }
+
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        if self.full.load(SeqCst) {
+            return Err(EngineError::Overloaded { capacity: 1 });
+        }
+        let longest = request.forks.iter().map(|fork| fork.keep + usize::from(fork.forced.is_some())).max();
+        let (tokens, max_tokens) = (longest.unwrap_or(0), request.max_tokens);
+        if tokens + max_tokens > MAX_CONTEXT {
+            return Err(EngineError::ContextExceeded { tokens, max_tokens, max: MAX_CONTEXT });
+        }
+        let Roles { positive, negative } = self.roles();
+        let id = match request.model.as_str() {
+            "positive" => positive,
+            "negative" => negative,
+            id => self.models().into_iter().map(|model| model.id).find(|known| known == id),
+        };
+        let id = id.ok_or_else(|| EngineError::UnknownModel { id: request.model.clone() })?;
+        let model = ModelRef { sha256: format!("sha-of-{id}"), id };
+        Ok(Generation { model, events: super::generation::events(&request) })
     }
 
     fn models(&self) -> Vec<ModelInfo> {

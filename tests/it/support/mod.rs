@@ -2,6 +2,7 @@
 //! Only the shape of answers is tested with it; numbers are tested on real models.
 
 pub(crate) mod engine;
+pub(crate) mod generation;
 pub(crate) mod process;
 
 use std::net::SocketAddr;
