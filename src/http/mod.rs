@@ -19,6 +19,7 @@ mod page;
 mod score;
 mod security;
 mod server;
+mod sse;
 mod state;
 mod text;
 mod traces;

@@ -44,7 +44,7 @@ fn draw(request: &GenerateRequest, fork: usize, at: &Fork, number: usize) -> Sam
     (request.sampling.seed, &before, number).hash(&mut hasher);
     let chance = hasher.finish();
     let lost = before.contains(&u32::from(b'X'));
-    let answer = if !lost && chance % 2 == 0 { 18 } else { 20 + chance % 70 };
+    let answer = if !lost && chance.is_multiple_of(2) { 18 } else { 20 + chance % 70 };
     let ids = format!(" A: {answer}.").into_bytes().into_iter().map(u32::from);
     let first = at.banned.map(|banned| (b'a'..=b'z').map(u32::from).filter(|&id| id != banned).collect::<Vec<_>>());
     let first = first.map(|choices| choices[chance as usize % choices.len()]);

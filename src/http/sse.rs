@@ -1,0 +1,44 @@
+//! Server-sent events as the contract has them: `data: {json}`, a comment every 15 s, `data: [DONE]` at the end.
+//!
+//! The stream is the work itself: when the client goes away it is dropped, and with it what the engine still had to do.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
+
+use super::error::ApiError;
+
+/// Between two comments that keep proxies from closing a quiet connection.
+const PING: Duration = Duration::from_secs(15);
+
+/// Answers with the items of `items`, one event each. An error is sent as an event of the contract's error shape, and is
+/// the last before `[DONE]`.
+pub(super) fn events<T: Serialize + Send + 'static>(
+    items: impl Stream<Item = Result<T, ApiError>> + Send + 'static,
+) -> Response {
+    let mut failed = false;
+    let events = items
+        .take_while(move |item| {
+            let go_on = !failed;
+            failed = item.is_err();
+            std::future::ready(go_on)
+        })
+        .map(|item| match item {
+            Ok(item) => data(&item),
+            Err(error) => data(&error.body()),
+        })
+        .chain(stream::once(std::future::ready(Event::default().data("[DONE]"))))
+        .map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(PING).text("ping")).into_response()
+}
+
+fn data<T: Serialize>(item: &T) -> Event {
+    Event::default().json_data(item).unwrap_or_else(|error| {
+        let body = ApiError::internal(&error).body();
+        Event::default().data(serde_json::to_string(&body).unwrap_or_default())
+    })
+}
