@@ -97,18 +97,9 @@ impl<D: Decoder> Generator<D> {
             let mut newest: Vec<usize> = (0..self.jobs.len()).collect();
             newest.sort_by_key(|&index| std::cmp::Reverse(self.jobs[index].order.entered));
             let oldest = newest.last().copied();
-            let gave = newest.into_iter().any(|index| {
-                self.jobs[index].clear();
-                self.jobs[index].give_up_one(usize::from(Some(index) == oldest))
-            });
+            let gave = newest.into_iter().any(|index| self.jobs[index].give_up(usize::from(Some(index) == oldest)));
             if !gave {
-                // Only reading shared sequences and one sample are left, and admission has kept room for those.
-                self.jobs.iter_mut().for_each(Job::clear);
-                let index = (0..self.jobs.len()).min_by_key(|&index| self.jobs[index].order.entered);
-                if let Some(job) = index.and_then(|index| self.jobs.get_mut(index)) {
-                    let (mut rows, mut tokens) = (1, READ);
-                    job.choose(&mut rows, &mut tokens);
-                }
+                // Only shared sequences and one sample are left, and admission has kept room for those.
                 return;
             }
         }
@@ -226,3 +217,6 @@ impl<D: Decoder> Generate for Generator<D> {
         self.prefixes.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;
