@@ -8,15 +8,19 @@ mod folder;
 mod gguf;
 mod pieces;
 mod pre_tokenizer;
+mod prompt;
 mod python;
 mod trajectory;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::{Encoding, Tokenizer};
+
+pub use self::prompt::PromptTokens;
 
 use self::chat::ChatTemplate;
 use self::pieces::Pieces;
@@ -121,6 +125,17 @@ impl TextCodec {
             Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             None => char::REPLACEMENT_CHARACTER.to_string(),
         }
+    }
+
+    /// The bytes that a token stands for; `None` for an id that is no token.
+    pub fn piece_bytes(&self, id: u32) -> Option<Cow<'_, [u8]>> {
+        self.0.pieces.bytes(&self.0.tokenizer, id)
+    }
+
+    /// Whether a token is a mark such as an end of sequence, which a text is shown without.
+    pub fn is_special(&self, id: u32) -> bool {
+        let token = self.0.tokenizer.id_to_token(id);
+        token.is_some_and(|token| self.0.tokenizer.get_added_vocabulary().is_special_token(&token))
     }
 
     /// Renders a chat with the model's template.
