@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use completions::{
-    Choice, CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, LikelyToken, MAX_CHOICES,
-    MAX_LOGPROBS, MAX_PROMPTS, MAX_SAMPLES, Piece, TokenLimit, collect,
+    Choice, CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, LikelyToken,
+    MAX_CHOICES, MAX_LOGPROBS, MAX_PROMPTS, MAX_SAMPLES, Piece, TokenLimit, collect,
 };
 pub use error::AnalysisError;
 pub use export::{Export, ExportFormat};

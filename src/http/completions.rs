@@ -200,8 +200,8 @@ impl Work {
                 Err(error) => Some(Err(counted_error(&state, error))),
             };
             let head = &head;
-            let answer = choices
-                .map(|choices| choices.map(|(choices, usage)| Answer { head: head.clone(), choices, usage }));
+            let answer =
+                choices.map(|choices| choices.map(|(choices, usage)| Answer { head: head.clone(), choices, usage }));
             std::future::ready(answer)
         });
         sse::events(opening.chain(events))

@@ -88,6 +88,7 @@ pub(super) struct CompletionRequest {
     untagged,
     expecting = "prompt must be a string, a list of strings, a list of token ids or a list of such lists"
 )]
+#[schema(as = CompletionPrompt)]
 enum Prompt {
     #[schema(example = "Question: A pen costs 3 coins. What do 4 pens cost?\nAnswer:")]
     Text(String),
@@ -190,7 +191,7 @@ pub(super) struct TextChoice {
 /// Why a choice ended: the model ended it or came to a stop text, or it reached the most tokens.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = FinishReason)]
+#[schema(as = CompletionFinishReason)]
 pub(super) enum Finish {
     Stop,
     Length,
@@ -221,7 +222,7 @@ struct Logprobs {
 
 /// Log probabilities by the tokens' text. Of tokens that read the same the likeliest counts.
 #[derive(ToSchema)]
-#[schema(value_type = std::collections::BTreeMap<String, f32>)]
+#[schema(as = CompletionTopLogprobs, value_type = std::collections::BTreeMap<String, f32>)]
 struct TopLogprobs(Vec<(String, f32)>);
 
 impl Serialize for TopLogprobs {
@@ -238,12 +239,7 @@ impl TextChoice {
     /// `logprobs` says whether tokens were asked for.
     pub(super) fn part(piece: Piece, logprobs: bool) -> Self {
         let Piece { choice, text, tokens, drawn: _, finish } = piece;
-        Self {
-            text,
-            index: choice,
-            logprobs: logprobs.then(|| tokens.into()),
-            finish_reason: finish.map(Finish::from),
-        }
+        Self { text, index: choice, logprobs: logprobs.then(|| tokens.into()), finish_reason: finish.map(Finish::from) }
     }
 
     pub(super) fn whole(index: usize, choice: Choice, logprobs: bool) -> Self {

@@ -68,8 +68,9 @@ impl TryFrom<Drawing> for Checked {
         // -1 keeps all tokens in vLLM, 0 in transformers.
         let top_k = match request.top_k {
             None | Some(-1) => 0,
-            Some(top_k) => usize::try_from(top_k)
-                .map_err(|_| out_of_range("top_k", format!("must be -1 or more, not {top_k}")))?,
+            Some(top_k) => {
+                usize::try_from(top_k).map_err(|_| out_of_range("top_k", format!("must be -1 or more, not {top_k}")))?
+            }
         };
         let sampling = Sampling {
             temperature: request.temperature.unwrap_or(1.0),

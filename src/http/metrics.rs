@@ -44,7 +44,10 @@ impl Metrics {
             describe_counter!(TOKENS, "Tokens of scored trajectories, by part (prompt or response)");
             describe_histogram!(COMPUTE_SECONDS, "Seconds on the device for a trajectory");
             describe_histogram!(QUEUE_SECONDS, "Seconds that a trajectory waited for the device");
-            describe_counter!(COMPLETIONS, "Completions by outcome: why a choice ended, or the code of a request's error");
+            describe_counter!(
+                COMPLETIONS,
+                "Completions by outcome: why a choice ended, or the code of a request's error"
+            );
             describe_counter!(DRAWN_TOKENS, "Tokens drawn for completions");
             describe_histogram!(FIRST_TOKEN_SECONDS, "Seconds from a streamed request's body to its first token");
             describe_gauge!(QUEUE_WAITING, "Requests waiting for the device");

@@ -127,7 +127,10 @@ impl Plan {
             every_token: self.every_token,
         };
         match (self.engine.generate(request(prompt.max_tokens)), self.limit) {
-            (Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib }), TokenLimit::Fitting(_)) => {
+            (
+                Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib }),
+                TokenLimit::Fitting(_),
+            ) => {
                 let affordable = affordable(tokens, max_tokens, needed_mib, budget_mib);
                 let refusal = EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib };
                 affordable.map_or(Err(refusal), |max_tokens| self.engine.generate(request(max_tokens)))
