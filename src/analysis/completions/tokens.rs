@@ -70,9 +70,7 @@ impl Offsets {
 
     /// Where the next token begins.
     pub(super) fn place(&mut self, codec: &TextCodec, id: u32) -> usize {
-        // An end of sequence is no part of the text.
-        let bytes = if codec.is_special(id) { None } else { codec.piece_bytes(id) };
-        self.advance(&bytes.unwrap_or_default())
+        self.advance(&codec.text_bytes(id))
     }
 
     fn advance(&mut self, bytes: &[u8]) -> usize {

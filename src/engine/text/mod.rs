@@ -132,10 +132,12 @@ impl TextCodec {
         self.0.pieces.bytes(&self.0.tokenizer, id)
     }
 
-    /// Whether a token is a mark such as an end of sequence, which a text is shown without.
-    pub fn is_special(&self, id: u32) -> bool {
-        let token = self.0.tokenizer.id_to_token(id);
-        token.is_some_and(|token| self.0.tokenizer.get_added_vocabulary().is_special_token(&token))
+    /// The bytes that a token adds to a text; none for a special token, and for an id that is no token.
+    pub fn text_bytes(&self, id: u32) -> Cow<'_, [u8]> {
+        if self.0.pieces.is_special(id) {
+            return Cow::Borrowed(&[]);
+        }
+        self.0.pieces.bytes(&self.0.tokenizer, id).unwrap_or_default()
     }
 
     /// Renders a chat with the model's template.
