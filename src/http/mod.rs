@@ -5,13 +5,18 @@
 //! knows nothing of engines, tensors or the database.
 
 mod auth;
+mod completions;
 mod docs;
+mod dto_chat;
+mod dto_completions;
+mod dto_drawing;
 mod dto_score;
 mod dto_summary;
 mod dto_trace;
 mod error;
 mod extract;
 mod health;
+mod idle;
 mod metrics;
 mod models;
 mod observe;
@@ -48,6 +53,8 @@ fn open_routes() -> OpenApiRouter<AppState> {
 fn keyed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score::score))
+        .routes(routes!(completions::complete))
+        .routes(routes!(completions::chat))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))
