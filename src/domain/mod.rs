@@ -7,6 +7,7 @@ pub mod invariants;
 pub mod model;
 pub mod sampling;
 pub mod score;
+pub mod statistics;
 pub mod summary;
 pub mod trace;
 pub mod trajectory;
