@@ -1,4 +1,4 @@
-//! The use cases: score trajectories, keep and find their traces, manage models and roles.
+//! The use cases: score trajectories, roll out from their tokens, keep and find their traces, manage models and roles.
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 
@@ -7,6 +7,7 @@ mod export;
 mod ids;
 mod import;
 mod models;
+mod rollouts;
 mod score;
 mod text;
 mod traces;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use error::AnalysisError;
 pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
+pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput, RolloutSource};
 pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
 pub use text::{TokenizeInput, Tokenized};
 
@@ -37,7 +39,7 @@ pub struct Analysis {
     store: Store,
     /// The folder that adapters may be loaded from; `None` forbids loading.
     adapters: Option<PathBuf>,
-    ids: Arc<ids::TraceIds>,
+    ids: Arc<ids::Ids>,
 }
 
 impl Analysis {

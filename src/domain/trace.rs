@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::CriticalRule;
 use super::model::{ModelRef, PerModel};
+use super::rollout::RolloutSet;
 use super::score::Normalizer;
 use super::verdict::Verdict;
 
@@ -31,6 +32,10 @@ pub struct Trace {
     pub tags: Vec<String>,
     pub usage: Usage,
     pub timing: Timing,
+    /// The stored rollouts, oldest first. They come after the trace and are kept beside it, so they are read with it and
+    /// not written with it.
+    #[serde(default, skip_serializing)]
+    pub rollouts: Vec<RolloutSet>,
 }
 
 /// The constant `"trace"`.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::dto_rollouts::RolloutsDto;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelRef, PerModel};
 use crate::domain::score::Normalizer;
@@ -36,6 +37,9 @@ pub(super) struct TraceDto {
     tags: Vec<String>,
     usage: UsageDto,
     timing: TimingDto,
+    /// The stored rollouts, oldest first; left out while there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rollouts: Vec<RolloutsDto>,
 }
 
 /// The constant `trace`.
@@ -71,7 +75,7 @@ enum CriticalRuleDto {
 /// A model's name and the SHA-256 of its weights.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ModelRef)]
-struct ModelRefDto {
+pub(super) struct ModelRefDto {
     id: String,
     sha256: String,
 }
@@ -160,7 +164,7 @@ struct TopTokenDto {
 /// Whether the response reaches the reference answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Verdict)]
-struct VerdictDto {
+pub(super) struct VerdictDto {
     status: VerdictStatusDto,
     /// The final answer as the response wrote it.
     extracted: Option<String>,
@@ -216,6 +220,7 @@ impl From<Trace> for TraceDto {
             tags,
             usage,
             timing: Timing { queue_ms, compute_ms },
+            rollouts,
         } = trace;
         Self {
             id,
@@ -233,6 +238,7 @@ impl From<Trace> for TraceDto {
             tags,
             usage: usage.into(),
             timing: TimingDto { queue_ms, compute_ms },
+            rollouts: rollouts.into_iter().map(RolloutsDto::from).collect(),
         }
     }
 }
@@ -258,8 +264,13 @@ impl From<CriticalRule> for CriticalRuleDto {
 
 impl From<PerModel<ModelRef>> for PerModelRef {
     fn from(PerModel { base, positive, negative }: PerModel<ModelRef>) -> Self {
-        let dto = |ModelRef { id, sha256 }| ModelRefDto { id, sha256 };
-        Self { base: dto(base), positive: positive.map(dto), negative: negative.map(dto) }
+        Self { base: base.into(), positive: positive.map(ModelRefDto::from), negative: negative.map(ModelRefDto::from) }
+    }
+}
+
+impl From<ModelRef> for ModelRefDto {
+    fn from(ModelRef { id, sha256 }: ModelRef) -> Self {
+        Self { id, sha256 }
     }
 }
 

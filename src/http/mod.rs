@@ -6,6 +6,8 @@
 
 mod auth;
 mod docs;
+mod dto_rollout_request;
+mod dto_rollouts;
 mod dto_score;
 mod dto_summary;
 mod dto_trace;
@@ -16,6 +18,7 @@ mod metrics;
 mod models;
 mod observe;
 mod page;
+mod rollouts;
 mod score;
 mod security;
 mod server;
@@ -48,6 +51,8 @@ fn open_routes() -> OpenApiRouter<AppState> {
 fn keyed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score::score))
+        .routes(routes!(rollouts::roll_out))
+        .routes(routes!(rollouts::get_rollouts))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))

@@ -1,8 +1,9 @@
-//! Records that outlive a request: stored traces, in SQLite.
+//! Records that outlive a request: stored traces with their rollouts, in SQLite.
 //!
 //! This room knows SQL and the domain's values. It knows neither models nor HTTP.
 
 mod error;
+mod rollouts;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use error::StoreError;
+pub use rollouts::RolloutsRecord;
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");

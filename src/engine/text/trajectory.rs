@@ -155,7 +155,7 @@ impl TextCodec {
 
     /// The text that ids spell, and each token's place in it. A leading space is kept, for the response goes on where
     /// the prompt ended.
-    fn spelled(&self, ids: &[u32]) -> Result<(String, Vec<ResponseToken>), EngineError> {
+    pub(super) fn spelled(&self, ids: &[u32]) -> Result<(String, Vec<ResponseToken>), EngineError> {
         let inner = &self.0;
         let bytes: Vec<Cow<'_, [u8]>> = ids
             .iter()
