@@ -37,6 +37,10 @@ pub struct ModelConfig {
     pub dtype: DtypeChoice,
     /// Requests that may wait for the device.
     pub queue: usize,
+    /// The most that keys and values of generation may take.
+    pub cache_bytes: usize,
+    /// Samples that are drawn together at most.
+    pub batch: usize,
     /// CPU threads; `None` takes the machine's.
     pub threads: Option<usize>,
     pub log: LogFormat,
@@ -89,6 +93,12 @@ pub struct ModelArgs {
     /// Requests that may wait for the device before others get 429 [default: 128]
     #[arg(long, env = "LINCHPIN_QUEUE", value_name = "N")]
     pub queue: Option<usize>,
+    /// Memory for keys and values of generation, in MiB [default: 2048]
+    #[arg(long, env = "LINCHPIN_CACHE_MB", value_name = "MB")]
+    pub cache_mb: Option<usize>,
+    /// Samples that are drawn together at most [default: 128]
+    #[arg(long, env = "LINCHPIN_BATCH", value_name = "N")]
+    pub batch: Option<usize>,
     /// CPU threads [default: the machine's]
     #[arg(long, env = "LINCHPIN_THREADS", value_name = "N")]
     pub threads: Option<usize>,
@@ -135,6 +145,8 @@ struct File {
     #[serde(deserialize_with = "from_text")]
     dtype: Option<DtypeChoice>,
     queue: Option<usize>,
+    cache_mb: Option<usize>,
+    batch: Option<usize>,
     threads: Option<usize>,
     #[serde(deserialize_with = "from_text")]
     log: Option<LogFormat>,
@@ -203,6 +215,14 @@ impl ModelConfig {
         if !(1..=65_536).contains(&queue) {
             return Err(out_of_range("queue", "between 1 and 65536", queue));
         }
+        let cache_mb = args.cache_mb.or(file.cache_mb).unwrap_or(2048);
+        if !(1..=1 << 20).contains(&cache_mb) {
+            return Err(out_of_range("cache_mb", "between 1 and 1048576", cache_mb));
+        }
+        let batch = args.batch.or(file.batch).unwrap_or(128);
+        if !(1..=1024).contains(&batch) {
+            return Err(out_of_range("batch", "between 1 and 1024", batch));
+        }
         let threads = args.threads.or(file.threads);
         if let Some(given) = threads.filter(|threads| !(1..=1024).contains(threads)) {
             return Err(out_of_range("threads", "between 1 and 1024", given));
@@ -214,6 +234,8 @@ impl ModelConfig {
             device: args.device.or(file.device).unwrap_or(DeviceChoice::Auto),
             dtype: args.dtype.or(file.dtype).unwrap_or(DtypeChoice::Auto),
             queue,
+            cache_bytes: cache_mb * MIB,
+            batch,
             threads,
             log: args.log.or(file.log).unwrap_or_default(),
         })

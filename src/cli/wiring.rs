@@ -65,6 +65,6 @@ pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Resu
 }
 
 fn local_options(config: ModelConfig) -> LocalOptions {
-    let ModelConfig { model, positive, negative, device, dtype, queue, threads, log: _ } = config;
-    LocalOptions { model, positive, negative, device, dtype, queue, threads }
+    let ModelConfig { model, positive, negative, device, dtype, queue, cache_bytes, batch, threads, log: _ } = config;
+    LocalOptions { model, positive, negative, device, dtype, queue, cache_bytes, batch, threads }
 }

@@ -1,8 +1,10 @@
 //! What a pass asks of a decoder, whichever device it computes on.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::adapter::Adapter;
+use super::cache::{CacheBudget, KvCache};
 use super::checkpoint::{Checkpoint, ModelConfig};
 use crate::domain::model::PerModel;
 use crate::domain::score::TokenScore;
@@ -14,6 +16,8 @@ pub(crate) trait Decoder: Sized + Send + Sync + 'static {
     type Place: Clone + Send + Sync + 'static;
     /// An adapter in this decoder's layout.
     type Adapter: Send + Sync + 'static;
+    /// Keys and values of a sequence.
+    type Cache: KvCache;
     /// Normalised last hidden states of one sequence, `[kept positions, hidden_size]`.
     type Hidden;
 
@@ -40,6 +44,14 @@ pub(crate) trait Decoder: Sized + Send + Sync + 'static {
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Self::Hidden>, EngineError>;
 
+    /// An empty cache, whose memory will be counted in `budget`.
+    fn cache(&self, budget: &Arc<CacheBudget>) -> Self::Cache;
+
+    /// Takes tokens through the model that follow what caches hold, and adds them to the caches. `logits` gets the
+    /// next-token logits after each feed's last [`Feed::logits`] tokens, `[wanted rows, vocab_size]` in the order of the
+    /// feeds. After an error the caches are not to be used again.
+    fn extend(&self, feeds: &mut [Feed<'_, Self>], logits: &mut Vec<f32>) -> Result<(), EngineError>;
+
     /// Scores the positions of one trajectory from every model's hidden states.
     fn score(
         states: &PerModel<State<'_, Self>>,
@@ -54,6 +66,16 @@ pub(crate) struct Sequence<'a, A> {
     pub(crate) adapter: Option<&'a A>,
     /// The positions whose hidden states are wanted.
     pub(crate) keep: Range<usize>,
+}
+
+/// Tokens that follow a cached sequence.
+pub(crate) struct Feed<'a, D: Decoder> {
+    pub(crate) cache: &'a mut D::Cache,
+    /// At least one.
+    pub(crate) tokens: &'a [u32],
+    pub(crate) adapter: Option<&'a D::Adapter>,
+    /// After how many of the last tokens logits are wanted.
+    pub(crate) logits: usize,
 }
 
 /// One model's hidden states for a trajectory, with what its head needs.

@@ -6,13 +6,16 @@
 //! gives up the place, and a pass that nobody waits for ends at its next layer.
 
 mod adapter;
+mod cache;
 pub mod checkpoint;
 mod cpu;
 mod decoder;
 mod device;
+mod generate;
 mod projection;
 mod queue;
 mod registry;
+mod sampler;
 mod tensor;
 #[cfg(test)]
 mod twin;
@@ -20,15 +23,18 @@ mod twin;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 pub use device::{DeviceChoice, DtypeChoice};
 
+use self::cache::CacheBudget;
 use self::checkpoint::{Checkpoint, resolve};
 use self::cpu::decoder::CpuModel;
 use self::cpu::matrix::Precision;
+use self::generate::{Generate, Order};
 use self::queue::Queue;
 use self::registry::{ModelSet, Registry};
 use self::tensor::{TensorModel, TensorPlace};
@@ -50,6 +56,10 @@ pub struct LocalOptions {
     pub dtype: DtypeChoice,
     /// Requests that may wait.
     pub queue: usize,
+    /// The most bytes that keys and values may take.
+    pub cache_bytes: usize,
+    /// Samples that are drawn together at most.
+    pub batch: usize,
     /// Threads that compute; all cores if `None`.
     pub threads: Option<usize>,
 }
@@ -61,6 +71,7 @@ pub struct LocalEngine {
     queue: Arc<Queue>,
     vocab_size: usize,
     max_context: usize,
+    cache_bytes: usize,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -94,14 +105,20 @@ impl LocalEngine {
         let queue = Arc::new(Queue::new(options.queue));
         let worker = {
             let (models, queue) = (models.clone(), queue.clone());
+            let budget = CacheBudget::new(options.cache_bytes);
+            let (codec, rows) = (checkpoint.text.clone(), options.batch);
             std::thread::Builder::new()
                 .name("device".to_owned())
-                .spawn(move || serve(&pool, &*models, &queue))
+                .spawn(move || {
+                    let generator = models.clone().generator(codec, budget, rows);
+                    Device { pool, models, queue, generator, lead: 0.0 }.serve();
+                })
                 .map_err(|error| EngineError::Internal(format!("the device thread cannot be started: {error}")))?
         };
         Ok(Self {
             vocab_size: checkpoint.config.vocab_size,
             max_context: checkpoint.config.max_context,
+            cache_bytes: options.cache_bytes,
             text: checkpoint.text,
             models,
             queue,
@@ -124,21 +141,91 @@ impl LocalEngine {
         }
         Ok(())
     }
+
+    fn check_order(&self, order: &Order) -> Result<(), EngineError> {
+        let request = &order.request;
+        let (len, max_tokens) = (request.token_ids.len(), request.max_tokens);
+        let forced = request.forks.iter().flat_map(|fork| fork.forced.iter().chain(&fork.banned));
+        if let Some(&id) = request.token_ids.iter().chain(forced).find(|&&id| id as usize >= self.vocab_size) {
+            return Err(EngineError::UnknownToken { id, vocab: self.vocab_size });
+        }
+        if max_tokens == 0 || request.forks.iter().any(|fork| fork.keep == 0 || fork.keep > len) {
+            return Err(EngineError::Text(
+                "a generation follows at least one token, and draws at least one".to_owned(),
+            ));
+        }
+        let longest = request.forks.iter().map(|fork| fork.keep + usize::from(fork.forced.is_some())).max();
+        let tokens = longest.unwrap_or(0);
+        if tokens.saturating_add(max_tokens) > self.max_context {
+            return Err(EngineError::ContextExceeded { tokens, max_tokens, max: self.max_context });
+        }
+        // The shared sequence, one sample, and the copied page between them.
+        let needed = self.models.cache_bytes(order.trunk_len())
+            + self.models.cache_bytes(order.sample_len())
+            + self.models.cache_bytes(1);
+        if needed > self.cache_bytes {
+            let (needed_mib, budget_mib) = (needed.div_ceil(1 << 20), self.cache_bytes >> 20);
+            return Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib });
+        }
+        Ok(())
+    }
 }
 
-/// The device thread: pass after pass until the queue is closed and empty.
-fn serve(pool: &rayon::ThreadPool, models: &dyn ModelSet, queue: &Queue) {
-    while let Some(items) = queue.take(models.tokens_per_pass()) {
+/// What the device thread has.
+struct Device {
+    pool: rayon::ThreadPool,
+    models: Arc<dyn ModelSet>,
+    queue: Arc<Queue>,
+    generator: Box<dyn Generate>,
+    /// How much longer scoring has had the device than generation, while both wanted it, in
+    /// seconds.
+    lead: f64,
+}
+
+impl Device {
+    /// Pass after pass and step after step, until the queue is closed and all is done. Where both scoring and generation
+    /// have work, each has the device for half of the time.
+    fn serve(mut self) {
+        while let Some(waiting) = self.queue.wait(self.generator.busy()) {
+            let (queue, generator) = (self.queue.clone(), &mut self.generator);
+            queue.with_orders(|orders| generator.admit(orders));
+            let both = waiting.scores && self.generator.busy();
+            if !both {
+                self.lead = 0.0;
+            }
+            let started = Instant::now();
+            if waiting.scores && self.lead <= 0.0 {
+                self.score();
+                self.lead += started.elapsed().as_secs_f64();
+            } else if self.generator.busy() {
+                self.step();
+                self.lead -= started.elapsed().as_secs_f64();
+            }
+        }
+    }
+
+    fn score(&mut self) {
+        let items = self.queue.take(self.models.tokens_per_pass());
         let (items, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !item.gone());
         gone.into_iter().for_each(|item| item.finish(Err(EngineError::Cancelled)));
         if items.is_empty() {
-            continue;
+            return;
         }
-        let pass = AssertUnwindSafe(|| pool.install(|| models.score(items)));
+        let pass = AssertUnwindSafe(|| self.pool.install(|| self.models.score(items)));
         if std::panic::catch_unwind(pass).is_err() {
             // The panic dropped the items, which tells their callers. The next pass starts afresh: a pass changes nothing
             // but its own buffers.
             tracing::error!("a scoring pass panicked");
+        }
+    }
+
+    fn step(&mut self) {
+        let (pool, generator) = (&self.pool, &mut self.generator);
+        let step = AssertUnwindSafe(|| pool.install(|| generator.step()));
+        if std::panic::catch_unwind(step).is_err() {
+            // Caches may be half written: nothing of what was being drawn is used again.
+            tracing::error!("a generation step panicked");
+            self.generator.fail(&EngineError::Internal("a generation step panicked".to_owned()));
         }
     }
 }
@@ -167,8 +254,12 @@ impl Engine for LocalEngine {
         .boxed()
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Generation, EngineError> {
-        Err(EngineError::Internal("generation is being built".to_owned()))
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        let model = self.models.find(&request.model)?;
+        let (order, events) = Order::new(request, model.clone());
+        self.check_order(&order)?;
+        self.queue.enter_order(order)?;
+        Ok(Generation { model, events })
     }
 
     fn models(&self) -> Vec<ModelInfo> {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::generate::Order;
 use crate::engine::error::EngineError;
 use crate::engine::{ScoreRequest, ScoredResponse};
 
@@ -101,6 +102,13 @@ impl Drop for Ticket {
     }
 }
 
+/// What waits in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) scores: bool,
+    pub(crate) orders: bool,
+}
+
 /// The queue itself.
 pub(crate) struct Queue {
     capacity: usize,
@@ -111,6 +119,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Arc<Job>>,
+    /// Generations that are not being served yet.
+    orders: VecDeque<Order>,
     closed: bool,
 }
 
@@ -124,7 +134,7 @@ impl Queue {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.state).waiting.len()
+        lock(&self.state).len()
     }
 
     /// Takes a place, or says that there is none.
@@ -134,52 +144,76 @@ impl Queue {
         let state = JobState { next: 0, done, missing: items.len(), reply: Some(sender) };
         let job =
             Arc::new(Job { items, gone: AtomicBool::new(false), entered: Instant::now(), state: Mutex::new(state) });
-        let mut queue = lock(&self.state);
-        if queue.closed {
-            return Err(EngineError::ShuttingDown);
-        }
-        if queue.waiting.len() >= self.capacity {
-            return Err(EngineError::Overloaded { capacity: self.capacity });
-        }
-        queue.waiting.push_back(job.clone());
+        self.open()?.waiting.push_back(job.clone());
         self.changed.notify_one();
         Ok(Ticket { job, queue: self.clone(), reply })
     }
 
-    /// Waits for work and takes trajectories of at most `tokens` tokens together, or one that is longer. `None` once the
-    /// queue is closed and empty.
-    pub(crate) fn take(&self, tokens: usize) -> Option<Vec<Item>> {
+    /// Takes a place for a generation, or says that there is none.
+    pub(crate) fn enter_order(&self, order: Order) -> Result<(), EngineError> {
+        self.open()?.orders.push_back(order);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The state, if there is a place in it.
+    fn open(&self) -> Result<MutexGuard<'_, QueueState>, EngineError> {
         let mut queue = lock(&self.state);
-        let mut items = Vec::new();
-        let mut room = tokens;
+        if queue.closed {
+            return Err(EngineError::ShuttingDown);
+        }
+        queue.orders.retain(|order| !order.gone());
+        if queue.len() >= self.capacity {
+            return Err(EngineError::Overloaded { capacity: self.capacity });
+        }
+        Ok(queue)
+    }
+
+    /// Waits for work, unless the device is `busy` anyway. `None` once the queue is closed and all is done.
+    pub(crate) fn wait(&self, busy: bool) -> Option<Waiting> {
+        let mut queue = lock(&self.state);
         loop {
-            while let Some(job) = queue.waiting.pop_front() {
-                let mut state = lock(&job.state);
-                let size = job.items[state.next].token_ids.len();
-                if !items.is_empty() && size > room {
-                    drop(state);
-                    queue.waiting.push_front(job);
-                    return Some(items);
-                }
-                room = room.saturating_sub(size);
-                let index = state.next;
-                state.next += 1;
-                let more = state.next < job.items.len();
-                drop(state);
-                let queue_ms = job.entered.elapsed().as_secs_f64() * 1e3;
-                if more {
-                    queue.waiting.push_back(job.clone());
-                }
-                items.push(Item { job, index, queue_ms, finished: false });
-            }
-            if !items.is_empty() {
-                return Some(items);
+            let waiting = Waiting { scores: !queue.waiting.is_empty(), orders: !queue.orders.is_empty() };
+            if busy || waiting.scores || waiting.orders {
+                return Some(waiting);
             }
             if queue.closed {
                 return None;
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Lets `take` have the generations that wait.
+    pub(crate) fn with_orders(&self, take: impl FnOnce(&mut VecDeque<Order>)) {
+        take(&mut lock(&self.state).orders);
+    }
+
+    /// Takes trajectories of at most `tokens` tokens together, or one that is longer.
+    pub(crate) fn take(&self, tokens: usize) -> Vec<Item> {
+        let mut queue = lock(&self.state);
+        let mut items = Vec::new();
+        let mut room = tokens;
+        while let Some(job) = queue.waiting.pop_front() {
+            let mut state = lock(&job.state);
+            let size = job.items[state.next].token_ids.len();
+            if !items.is_empty() && size > room {
+                drop(state);
+                queue.waiting.push_front(job);
+                break;
+            }
+            room = room.saturating_sub(size);
+            let index = state.next;
+            state.next += 1;
+            let more = state.next < job.items.len();
+            drop(state);
+            let queue_ms = job.entered.elapsed().as_secs_f64() * 1e3;
+            if more {
+                queue.waiting.push_back(job.clone());
+            }
+            items.push(Item { job, index, queue_ms, finished: false });
+        }
+        items
     }
 
     /// Refuses new work; what waits is still served.
@@ -190,6 +224,12 @@ impl Queue {
 
     fn forget(&self, job: &Arc<Job>) {
         lock(&self.state).waiting.retain(|other| !Arc::ptr_eq(other, job));
+    }
+}
+
+impl QueueState {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.orders.len()
     }
 }
 
@@ -222,9 +262,9 @@ mod tests {
         let queue = Arc::new(Queue::new(8));
         let _batch = queue.enter((10..16).map(request).collect()).unwrap();
         let _single = queue.enter(vec![request(5)]).unwrap();
-        assert_eq!(sizes(&queue.take(1).unwrap()), [10]);
-        assert_eq!(sizes(&queue.take(1).unwrap()), [5]);
-        assert_eq!(sizes(&queue.take(25).unwrap()), [11, 12]);
+        assert_eq!(sizes(&queue.take(1)), [10]);
+        assert_eq!(sizes(&queue.take(1)), [5]);
+        assert_eq!(sizes(&queue.take(25)), [11, 12]);
     }
 
     #[test]
@@ -235,14 +275,14 @@ mod tests {
         assert!(matches!(queue.enter(vec![request(4)]), Err(EngineError::Overloaded { capacity: 2 })));
         drop(first);
         let _third = queue.enter(vec![request(4)]).unwrap();
-        assert_eq!(sizes(&queue.take(100).unwrap()), [3, 4]);
+        assert_eq!(sizes(&queue.take(100)), [3, 4]);
     }
 
     #[tokio::test]
     async fn a_request_is_answered_by_its_last_trajectory_in_order() {
         let queue = Arc::new(Queue::new(2));
         let ticket = queue.enter(vec![request(2), request(3)]).unwrap();
-        let mut items = queue.take(100).unwrap();
+        let mut items = queue.take(100);
         items.reverse();
         for item in items {
             let tokens = item.request().token_ids.len();
@@ -275,7 +315,9 @@ mod tests {
         let _ticket = queue.enter(vec![request(2)]).unwrap();
         queue.close();
         assert!(matches!(queue.enter(vec![request(2)]), Err(EngineError::ShuttingDown)));
-        assert!(queue.take(1).is_some());
-        assert!(queue.take(1).is_none());
+        assert!(queue.wait(false).is_some());
+        assert_eq!(queue.take(1).len(), 1);
+        assert!(queue.wait(false).is_none());
+        assert!(queue.wait(true).is_some());
     }
 }

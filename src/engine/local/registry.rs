@@ -4,8 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::adapter::{Adapter, is_adapter};
+use super::cache::{CacheBudget, KvCache};
 use super::checkpoint::{Checkpoint, resolve};
 use super::decoder::{Decoder, Question, Sequence, State};
+use super::generate::{Generate, Generator};
 use super::queue::Item;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Normalizer, TokenScore};
@@ -24,13 +26,19 @@ pub(crate) trait ModelSet: Send + Sync + 'static {
     fn score(&self, items: Vec<Item>);
     /// Tokens of trajectories that should share a pass.
     fn tokens_per_pass(&self) -> usize;
+    /// The model that a name stands for: a model's id, or a role.
+    fn find(&self, name: &str) -> Result<ModelRef, EngineError>;
+    /// The most bytes of keys and values that `tokens` tokens take.
+    fn cache_bytes(&self, tokens: usize) -> usize;
+    /// What generates with these models.
+    fn generator(self: Arc<Self>, codec: TextCodec, budget: Arc<CacheBudget>, rows: usize) -> Box<dyn Generate>;
 }
 
 /// A model or an adapter over the base, ready to play a part.
-struct Player<D: Decoder> {
-    info: ModelInfo,
-    model: Arc<D>,
-    adapter: Option<Arc<D::Adapter>>,
+pub(crate) struct Player<D: Decoder> {
+    pub(crate) info: ModelInfo,
+    pub(crate) model: Arc<D>,
+    pub(crate) adapter: Option<Arc<D::Adapter>>,
 }
 
 impl<D: Decoder> Player<D> {
@@ -167,6 +175,23 @@ impl<D: Decoder> Registry<D> {
         self.cast.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The player that a reference was made of, if it is still loaded.
+    pub(crate) fn player(&self, model: &ModelRef) -> Option<Arc<Player<D>>> {
+        self.read().players.iter().find(|player| player.reference() == *model).cloned()
+    }
+
+    /// The player with this id, or else with the role of this name.
+    fn named(&self, name: &str) -> Result<Arc<Player<D>>, EngineError> {
+        let cast = self.read();
+        let found = cast.players.iter().find(|player| player.info.id == name).or(match name {
+            "base" => cast.players.first(),
+            "positive" => cast.positive.as_ref(),
+            "negative" => cast.negative.as_ref(),
+            _ => None,
+        });
+        found.cloned().ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })
+    }
+
     /// The roles as they are now, held for a pass.
     fn players(&self) -> PerModel<Arc<Player<D>>> {
         let cast = self.read();
@@ -246,11 +271,35 @@ impl<D: Decoder> ModelSet for Registry<D> {
     }
 
     fn score(&self, items: Vec<Item>) {
-        Pass { players: self.players() }.run(items);
+        let mut rest = items;
+        while let Some(model) = rest.first().map(|item| item.request().model.clone()) {
+            let (together, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|item| item.request().model == model);
+            rest = others;
+            match model.map(|name| self.named(&name)).transpose() {
+                Ok(None) => Pass { players: self.players() }.run(together),
+                Ok(Some(alone)) => {
+                    let players = PerModel { base: alone, positive: None, negative: None };
+                    Pass { players }.run(together);
+                }
+                Err(error) => together.into_iter().for_each(|item| item.finish(Err(error.clone()))),
+            }
+        }
     }
 
     fn tokens_per_pass(&self) -> usize {
         D::rows_per_pass(&self.place) / 3
+    }
+
+    fn find(&self, name: &str) -> Result<ModelRef, EngineError> {
+        Ok(self.named(name)?.reference())
+    }
+
+    fn cache_bytes(&self, tokens: usize) -> usize {
+        self.base().model.cache(&CacheBudget::new(0)).growth(tokens)
+    }
+
+    fn generator(self: Arc<Self>, codec: TextCodec, budget: Arc<CacheBudget>, rows: usize) -> Box<dyn Generate> {
+        Box::new(Generator::new(self, codec, budget, rows))
     }
 }
 

@@ -11,6 +11,7 @@ mod pre_tokenizer;
 mod python;
 mod trajectory;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -126,6 +127,14 @@ impl TextCodec {
             Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             None => char::REPLACEMENT_CHARACTER.to_string(),
         }
+    }
+
+    /// The bytes that a token adds to a text; none for a special token, and for an id that is no token.
+    pub fn text_bytes(&self, id: u32) -> Cow<'_, [u8]> {
+        if self.0.pieces.is_special(id) {
+            return Cow::Borrowed(&[]);
+        }
+        self.0.pieces.bytes(&self.0.tokenizer, id).unwrap_or_default()
     }
 
     /// Renders a chat with the model's template.

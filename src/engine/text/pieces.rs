@@ -3,7 +3,7 @@
 //! A token may be a part of a character, so text is only made of the bytes of whole sequences.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::Tokenizer;
 
@@ -12,6 +12,8 @@ pub(super) struct Pieces {
     spelling: Spelling,
     /// Added tokens are spelled as they are.
     added: HashMap<u32, String>,
+    /// Added tokens that are no part of a text.
+    special: HashSet<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +36,14 @@ impl Pieces {
         } else {
             Spelling::Verbatim
         };
-        let added = tokenizer.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content)).collect();
-        Pieces { spelling, added }
+        let added = tokenizer.get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        let added = added.into_iter().map(|(id, token)| (id, token.content)).collect();
+        Pieces { spelling, added, special }
+    }
+
+    pub(super) fn is_special(&self, id: u32) -> bool {
+        self.special.contains(&id)
     }
 
     /// The bytes that a token stands for; `None` when there is no such token.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{Isa, LeftSide, SCORE_CHUNK, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
+use super::kernel::{Isa, LeftSide, Onto, SCORE_CHUNK, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
 use super::linear::{Shared, turn_tile};
 use super::math::exp;
 use super::matrix::{Block, RowBlocks, at_least};
@@ -58,7 +58,10 @@ pub(crate) fn attend(
         let block = blocks[index];
         let key_values = &packed[block.sequence * heads.keys + head / (heads.queries / heads.keys)];
         let position = block.row - sequences[block.sequence].start;
-        pack_query(heads, head, block, input.q, &mut scratch.query);
+        for r in 0..block.rows {
+            let start = ((block.row + r) * heads.queries + head) * heads.dim;
+            pack_query(&input.q[start..start + heads.dim], r, &mut scratch.query);
+        }
         attend_block(isa, heads, key_values, position, block.rows, scratch);
         for (number, tile) in scratch.tiles.iter().enumerate() {
             let columns = number * TILE_COLS..heads.dim.min((number + 1) * TILE_COLS);
@@ -70,17 +73,17 @@ pub(crate) fn attend(
 }
 
 /// What a thread needs for one block of queries and one head.
-struct Scratch {
+pub(crate) struct Scratch {
     /// The scaled queries, `[dim][14]`.
-    query: Vec<f32>,
+    pub(crate) query: Vec<f32>,
     /// Chunks of 128 keys, each `[14][128]`: scores, then unnormalised probabilities.
-    scores: Vec<f32>,
+    pub(crate) scores: Vec<f32>,
     /// The attended values in tiles of 32 columns.
-    tiles: Vec<[f32; TILE_ROWS * TILE_COLS]>,
+    pub(crate) tiles: Vec<[f32; TILE_ROWS * TILE_COLS]>,
 }
 
 impl Scratch {
-    fn new(dim: usize) -> Self {
+    pub(crate) fn new(dim: usize) -> Self {
         Self {
             query: vec![0.0; dim * TILE_ROWS],
             scores: vec![],
@@ -117,14 +120,11 @@ impl KeyValues {
     }
 }
 
-/// Writes a block's queries as `[dim][14]`, scaled.
-fn pack_query(heads: Heads, head: usize, block: Block, q: &[f32], query: &mut [f32]) {
-    let scale = 1.0 / (heads.dim as f32).sqrt();
-    for r in 0..block.rows {
-        let start = (block.row + r) * heads.queries * heads.dim + head * heads.dim;
-        for (depth, &value) in q[start..start + heads.dim].iter().enumerate() {
-            query[depth * TILE_ROWS + r] = value * scale;
-        }
+/// Writes a head's query as column `column` of `[dim][14]`, scaled.
+pub(crate) fn pack_query(head: &[f32], column: usize, query: &mut [f32]) {
+    let scale = 1.0 / (head.len() as f32).sqrt();
+    for (out, &value) in query[column..].iter_mut().step_by(TILE_ROWS).zip(head) {
+        *out = value * scale;
     }
 }
 
@@ -134,7 +134,7 @@ fn attend_block(isa: Isa, heads: Heads, key_values: &KeyValues, position: usize,
     let Scratch { query, scores, tiles } = scratch;
     let visible = position + rows;
     // Whole chunks before the window of the block's first query are never looked at.
-    let first_chunk = heads.window.map_or(0, |window| (position + 1).saturating_sub(window) / SCORE_CHUNK);
+    let first_chunk = heads.first_chunk(position);
     let chunks = first_chunk..visible.div_ceil(SCORE_CHUNK);
     at_least(scores, chunks.len() * CHUNK);
     for panel in first_chunk * (SCORE_CHUNK / TILE_COLS)..visible.div_ceil(TILE_COLS) {
@@ -151,14 +151,14 @@ fn attend_block(isa: Isa, heads: Heads, key_values: &KeyValues, position: usize,
             rows,
             c: c.as_mut_ptr(),
             c_stride: SCORE_CHUNK,
-            accumulate: false,
+            onto: Onto::Nothing,
         };
         // SAFETY: `query` and `keys` hold `dim` steps, and `c` spans the tile's rows.
         unsafe { multiply(isa, &tile) };
     }
-    let seen = Seen { first_key: first_chunk * SCORE_CHUNK, position, window: heads.window.unwrap_or(usize::MAX) };
+    let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| heads.seen(position + r, first_chunk));
     let mut sums = [0f32; TILE_ROWS];
-    softmax(scores, chunks.len(), rows, seen, &mut sums);
+    softmax(scores, chunks.len(), &seen[..rows], &mut sums);
     for (number, chunk) in chunks.enumerate() {
         let keys = chunk * SCORE_CHUNK..key_values.len.min(visible).min((chunk + 1) * SCORE_CHUNK);
         for (panel, tile) in tiles.iter_mut().enumerate() {
@@ -174,7 +174,7 @@ fn attend_block(isa: Isa, heads: Heads, key_values: &KeyValues, position: usize,
                 rows,
                 c: tile.as_mut_ptr(),
                 c_stride: TILE_COLS,
-                accumulate: number > 0,
+                onto: if number > 0 { Onto::Sum } else { Onto::Nothing },
             };
             // SAFETY: `left` spans `rows` rows of `depth` scores, `values` as many steps, and `c` is 14 rows of 32.
             unsafe { multiply(isa, &tile) };
@@ -186,30 +186,32 @@ fn attend_block(isa: Isa, heads: Heads, key_values: &KeyValues, position: usize,
     }
 }
 
-/// Which keys the queries of a block may see.
-#[derive(Clone, Copy)]
-struct Seen {
-    /// The key of the first score.
-    first_key: usize,
-    /// The first query's position; the next queries follow it.
-    position: usize,
-    window: usize,
+impl Heads {
+    /// The keys that a query at `position` may see, counted from the first key of score chunk `first_chunk`.
+    pub(crate) fn seen(self, position: usize, first_chunk: usize) -> Range<usize> {
+        let (first_key, end) = (first_chunk * SCORE_CHUNK, position + 1);
+        let start = self.window.map_or(0, |window| end.saturating_sub(window)).max(first_key);
+        start - first_key..end - first_key
+    }
+
+    /// The first score chunk that a query at `position` looks at.
+    pub(crate) fn first_chunk(self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window) / SCORE_CHUNK)
+    }
 }
 
 vectorised! {
-    /// Turns the scores of a block into unnormalised probabilities, zero where a query may not look, and sums each row.
-    fn softmax(scores: &mut [f32], chunks: usize, rows: usize, seen: Seen, sums: &mut [f32; TILE_ROWS]) {
-        for (r, sum) in sums.iter_mut().enumerate().take(rows) {
-            let query = seen.position + r;
-            let from = (query + 1).saturating_sub(seen.window).max(seen.first_key) - seen.first_key;
-            let to = query + 1 - seen.first_key;
+    /// Turns the scores of a tile's rows into unnormalised probabilities, zero outside what a row has `seen`, and sums each
+    /// row.
+    pub(crate) fn softmax(scores: &mut [f32], chunks: usize, seen: &[Range<usize>], sums: &mut [f32; TILE_ROWS]) {
+        for (r, (sum, seen)) in sums.iter_mut().zip(seen).enumerate() {
             // Lanes stay in registers over whole vectors of scores, so what may not be seen is made -inf first.
             let mut lanes = [f32::NEG_INFINITY; 16];
             for chunk in 0..chunks {
                 let row = &mut scores[(chunk * TILE_ROWS + r) * SCORE_CHUNK..][..SCORE_CHUNK];
                 let start = chunk * SCORE_CHUNK;
-                row[..from.clamp(start, start + SCORE_CHUNK) - start].fill(f32::NEG_INFINITY);
-                row[to.clamp(start, start + SCORE_CHUNK) - start..].fill(f32::NEG_INFINITY);
+                row[..seen.start.clamp(start, start + SCORE_CHUNK) - start].fill(f32::NEG_INFINITY);
+                row[seen.end.clamp(start, start + SCORE_CHUNK) - start..].fill(f32::NEG_INFINITY);
                 for part in row.as_chunks::<16>().0 {
                     for (lane, &x) in lanes.iter_mut().zip(part) {
                         *lane = if x > *lane { x } else { *lane };

@@ -26,7 +26,18 @@ pub(crate) enum LeftSide {
     Scores,
 }
 
-/// One tile: `c[rows x 32] = left * panel`, added to what `c` holds if `accumulate`.
+/// What a product does with what its place holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onto {
+    /// Replaces it.
+    Nothing,
+    /// Adds the finished sum to it.
+    Sum,
+    /// Goes on summing from it: products in several parts of the depth give the bits of a single one.
+    Running,
+}
+
+/// One tile: `c[rows x 32] = left * panel`, put `onto` what `c` holds.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     /// At least `depth` steps of the layout that `side` names.
@@ -41,7 +52,7 @@ pub(crate) struct Tile {
     /// Row-major, `c_stride` apart, 32 columns writable.
     pub(crate) c: *mut f32,
     pub(crate) c_stride: usize,
-    pub(crate) accumulate: bool,
+    pub(crate) onto: Onto,
 }
 
 /// The instruction sets that a tile is written for.
@@ -148,6 +159,12 @@ unsafe fn blocked<const FMA: bool>(tile: &Tile) {
     while row < tile.rows {
         let count = (tile.rows - row).min(3);
         let mut acc = [[0f32; TILE_COLS]; 3];
+        if tile.onto == Onto::Running {
+            for (r, sums) in acc.iter_mut().enumerate().take(count) {
+                // SAFETY: the row's 32 columns are readable and writable.
+                *sums = unsafe { *tile.c.add((row + r) * tile.c_stride).cast::<[f32; TILE_COLS]>() };
+            }
+        }
         for k in 0..tile.depth {
             // SAFETY: `k < depth` rows of 32 columns are readable.
             let b = unsafe { &*tile.panel.add(k * tile.panel_stride).cast::<[f32; TILE_COLS]>() };
@@ -163,7 +180,7 @@ unsafe fn blocked<const FMA: bool>(tile: &Tile) {
             // SAFETY: the row's 32 columns are writable.
             let c = unsafe { &mut *tile.c.add((row + r) * tile.c_stride).cast::<[f32; TILE_COLS]>() };
             for (c, &sum) in c.iter_mut().zip(sums) {
-                *c = if tile.accumulate { *c + sum } else { sum };
+                *c = if tile.onto == Onto::Sum { *c + sum } else { sum };
             }
         }
         row += count;
@@ -176,7 +193,7 @@ mod avx512 {
         __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::{LeftSide, SCORE_CHUNK, TILE_ROWS, Tile};
+    use super::{LeftSide, Onto, SCORE_CHUNK, TILE_ROWS, Tile};
 
     /// # Safety
     /// See [`super::multiply`].
@@ -201,6 +218,15 @@ mod avx512 {
     #[inline]
     unsafe fn tile_of<const ROWS: usize, const STEP: usize, const ROW: usize>(tile: &Tile) {
         let mut acc: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
+        if tile.onto == Onto::Running {
+            for (r, sums) in acc.iter_mut().enumerate() {
+                // SAFETY: `ROWS` rows of 32 columns are readable.
+                *sums = unsafe {
+                    let c = tile.c.add(r * tile.c_stride);
+                    [_mm512_loadu_ps(c), _mm512_loadu_ps(c.add(16))]
+                };
+            }
+        }
         let (mut left, mut panel) = (tile.left, tile.panel);
         for _ in 0..tile.depth {
             // SAFETY: the caller vouches for `depth` steps of both sides.
@@ -220,7 +246,7 @@ mod avx512 {
             // SAFETY: `ROWS` rows of 32 columns are writable.
             unsafe {
                 let c = tile.c.add(r * tile.c_stride);
-                if tile.accumulate {
+                if tile.onto == Onto::Sum {
                     _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), sums[0]));
                     _mm512_storeu_ps(c.add(16), _mm512_add_ps(_mm512_loadu_ps(c.add(16)), sums[1]));
                 } else {

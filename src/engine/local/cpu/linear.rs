@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{Isa, LeftSide, MAX_DEPTH, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
+use super::kernel::{Isa, LeftSide, MAX_DEPTH, Onto, TILE_COLS, TILE_ROWS, Tile, multiply, vectorised};
 use super::matrix::{Block, Matrix, Packed, PanelScratch, RowBlocks};
 use crate::engine::error::EngineError;
 
@@ -252,7 +252,7 @@ pub(crate) unsafe fn multiply_block(
             rows,
             c,
             c_stride,
-            accumulate: add || depth.start > 0,
+            onto: if add || depth.start > 0 { Onto::Sum } else { Onto::Nothing },
         };
         // SAFETY: the slices hold `depth` steps of both sides; `c` is the caller's.
         unsafe { multiply(isa, &tile) };
@@ -304,7 +304,7 @@ impl LowRankInput {
             rows: block.rows,
             c,
             c_stride,
-            accumulate: true,
+            onto: Onto::Sum,
         };
         // SAFETY: `left` holds `rank` steps of 14 and `panel` as many of 32; `c` is the caller's.
         unsafe { multiply(isa, &tile) };

@@ -13,4 +13,8 @@ pub(crate) mod kernel;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod matrix;
+mod paged_attention;
+pub(crate) mod pages;
+mod pass;
 pub(crate) mod stats;
+mod step;

@@ -148,6 +148,34 @@ vectorised! {
 }
 
 vectorised! {
+    /// The largest value; minus infinity of none.
+    pub(crate) fn largest(values: &[f32]) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        let (parts, rest) = values.as_chunks::<16>();
+        for part in parts {
+            for (lane, &x) in lanes.iter_mut().zip(part) {
+                *lane = if x > *lane { x } else { *lane };
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, |max, x| if x > max { x } else { max })
+    }
+}
+
+vectorised! {
+    /// `sum of e^((x - max) scale)` for values of at most `max`.
+    pub(crate) fn sum_of_exp(values: &[f32], max: f32, scale: f32) -> f32 {
+        let mut lanes = [0f32; 16];
+        let (parts, rest) = values.as_chunks::<16>();
+        for part in parts {
+            for (lane, &x) in lanes.iter_mut().zip(part) {
+                *lane += exp((x - max) * scale);
+            }
+        }
+        lanes.iter().sum::<f32>() + rest.iter().map(|&x| exp((x - max) * scale)).sum::<f32>()
+    }
+}
+
+vectorised! {
     /// The logits of equation (3)'s distribution, `(1 + beta) p - beta q`.
     pub(crate) fn contrast(positive: &[f32], negative: &[f32], beta: f32, out: &mut [f32]) {
         for ((out, p), q) in out.iter_mut().zip(positive).zip(negative) {

@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::rope_thd;
 
+use super::cache::TensorCache;
 use super::head;
 use crate::domain::model::PerModel;
 use crate::domain::score::TokenScore;
 use crate::engine::error::EngineError;
 use crate::engine::local::DtypeChoice;
 use crate::engine::local::adapter::{Adapter, LoraWeights};
+use crate::engine::local::cache::{CacheBudget, KvCache};
 use crate::engine::local::checkpoint::{Checkpoint, ModelConfig, StoredKind, StoredTensor};
-use crate::engine::local::decoder::{Decoder, Question, Sequence, State};
+use crate::engine::local::decoder::{Decoder, Feed, Question, Sequence, State};
 use crate::engine::local::projection::{Projection, ProjectionMap};
 
 /// Queries whose attention scores exist at a time.
@@ -155,6 +158,7 @@ impl Decoder for TensorModel {
     type Place = TensorPlace;
     type Adapter = TensorAdapter;
     type Hidden = Tensor;
+    type Cache = TensorCache;
 
     fn load(checkpoint: &Checkpoint, place: &TensorPlace) -> Result<Self, EngineError> {
         let config = checkpoint.config.clone();
@@ -219,7 +223,8 @@ impl Decoder for TensorModel {
         sequences: &[Sequence<'_, TensorAdapter>],
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Tensor>, EngineError> {
-        let mut pass = Pass::new(self, sequences)?;
+        let pasts = sequences.iter().map(|_| None).collect();
+        let mut pass = Pass::new(self, sequences, pasts)?;
         for (index, layer) in self.layers.iter().enumerate() {
             if stop() {
                 return Err(EngineError::Cancelled);
@@ -228,6 +233,35 @@ impl Decoder for TensorModel {
             pass.mlp(layer, index)?;
         }
         pass.finish()
+    }
+
+    fn cache(&self, budget: &Arc<CacheBudget>) -> TensorCache {
+        let config = &self.config;
+        let row = config.num_kv_heads * config.head_dim * self.place.compute.size_in_bytes();
+        TensorCache::new(config.num_layers, 2 * config.num_layers * row, budget)
+    }
+
+    fn extend(&self, feeds: &mut [Feed<'_, Self>], logits: &mut Vec<f32>) -> Result<(), EngineError> {
+        let sequences: Vec<_> = feeds
+            .iter()
+            .map(|feed| {
+                let len = feed.tokens.len();
+                Sequence { tokens: feed.tokens, adapter: feed.adapter, keep: len - feed.logits..len }
+            })
+            .collect();
+        let pasts = feeds.iter_mut().map(|feed| Some(&mut *feed.cache)).collect();
+        let mut pass = Pass::new(self, &sequences, pasts)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            pass.attention(layer, index)?;
+            pass.mlp(layer, index)?;
+        }
+        let hidden = pass.finish()?;
+        logits.clear();
+        for (sequence, hidden) in sequences.iter().zip(&hidden).filter(|(sequence, _)| !sequence.keep.is_empty()) {
+            logits.extend(self.logits(hidden, sequence.adapter)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        feeds.iter_mut().for_each(|feed| feed.cache.grown());
+        Ok(())
     }
 
     fn score(
@@ -255,6 +289,8 @@ struct Pass<'a> {
     model: &'a TensorModel,
     sequences: &'a [Sequence<'a, TensorAdapter>],
     rows: Vec<Range<usize>>,
+    /// What each sequence follows.
+    pasts: Vec<Option<&'a mut TensorCache>>,
     /// `[rows, hidden]`
     hidden: Tensor,
     /// Cosines and sines of every row's position, `[rows, head_dim / 2]`, in f32.
@@ -264,14 +300,19 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(model: &'a TensorModel, sequences: &'a [Sequence<'a, TensorAdapter>]) -> Result<Self, EngineError> {
+    fn new(
+        model: &'a TensorModel,
+        sequences: &'a [Sequence<'a, TensorAdapter>],
+        pasts: Vec<Option<&'a mut TensorCache>>,
+    ) -> Result<Self, EngineError> {
         let device = &model.place.device;
         let mut rows = Vec::with_capacity(sequences.len());
         let (mut ids, mut angles) = (Vec::new(), Vec::new());
-        for sequence in sequences {
+        for (sequence, past) in sequences.iter().zip(&pasts) {
             rows.push(ids.len()..ids.len() + sequence.tokens.len());
             ids.extend_from_slice(sequence.tokens);
-            let positions = 0..sequence.tokens.len();
+            let first = past.as_ref().map_or(0, |past| past.len());
+            let positions = first..first + sequence.tokens.len();
             angles.extend(positions.flat_map(|position| model.frequencies.iter().map(move |f| position as f32 * f)));
         }
         let shape = (ids.len(), model.frequencies.len());
@@ -280,7 +321,7 @@ impl<'a> Pass<'a> {
         let rotation = [table(f32::cos)?, table(f32::sin)?];
         let ids = Tensor::new(ids, device)?;
         let hidden = model.embedding.rows(&ids, model.place.compute)?;
-        Ok(Self { model, sequences, rows, hidden, rotation, masks: HashMap::new() })
+        Ok(Self { model, sequences, rows, pasts, hidden, rotation, masks: HashMap::new() })
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, EngineError> {
@@ -336,18 +377,24 @@ impl<'a> Pass<'a> {
         let k = self.rotate(&k, kv_heads, norms.map(|norms| &norms[1]))?;
         let v = v.reshape((v.dim(0)?, kv_heads, dim))?;
         let mut attended = Vec::with_capacity(self.sequences.len());
-        for rows in self.rows.clone() {
+        for (sequence, rows) in self.rows.clone().into_iter().enumerate() {
             // [kv_heads, keys, dim]
             let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
-            let (q, k, v) = (own(&q)?, own(&k)?, own(&v)?);
+            let (q, mut k, mut v) = (own(&q)?, own(&k)?, own(&v)?);
+            let mut past = 0;
+            if let Some(cache) = &mut self.pasts[sequence] {
+                past = cache.len();
+                (k, v) = cache.append(index, k, v)?;
+            }
             for first in (0..rows.len()).step_by(QUERIES) {
                 let queries = QUERIES.min(rows.len() - first);
-                let keys = first + queries;
+                let keys = past + first + queries;
                 // The query heads that share a key head are rows of one product.
                 let q =
                     q.narrow(1, first, queries)?.contiguous()?.reshape((kv_heads, heads / kv_heads * queries, dim))?;
                 let scores = q.matmul(&k.narrow(1, 0, keys)?.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)?;
-                let scores = scores.reshape((heads, queries, keys))?.broadcast_add(&self.mask(first, queries)?)?;
+                let scores =
+                    scores.reshape((heads, queries, keys))?.broadcast_add(&self.mask(past + first, queries)?)?;
                 let weights = softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
                 let weights = weights.reshape((kv_heads, heads / kv_heads * queries, keys))?;
                 let out = weights.matmul(&v.narrow(1, 0, keys)?.contiguous()?)?.reshape((heads, queries, dim))?;

@@ -5,6 +5,7 @@
 //! fidelity suite.
 
 mod fixture;
+mod generation;
 
 use std::path::Path;
 
