@@ -21,6 +21,11 @@ impl Ids {
         self.next("roll_")
     }
 
+    /// `search_` and a ULID above every one before it.
+    pub(super) fn next_search(&self) -> String {
+        self.next("search_")
+    }
+
     fn next(&self, prefix: &str) -> String {
         // The generator is whole between calls, so a panic elsewhere leaves nothing broken in it.
         let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);

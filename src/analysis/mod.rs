@@ -1,4 +1,4 @@
-//! The use cases: score trajectories, roll out from their tokens, keep and find their traces, manage models and roles.
+//! The use cases: score trajectories, roll out from their tokens, search them, keep and find their traces, manage models and roles.
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 
@@ -9,6 +9,7 @@ mod import;
 mod models;
 mod rollouts;
 mod score;
+mod search;
 mod text;
 mod traces;
 
@@ -23,6 +24,7 @@ pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
 pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput, RolloutSource};
 pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
+pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
 pub use text::{TokenizeInput, Tokenized};
 
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};

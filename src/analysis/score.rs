@@ -264,6 +264,7 @@ impl Outcome {
             usage,
             timing: Timing { queue_ms: scored.queue_ms, compute_ms: scored.compute_ms },
             rollouts: Vec::new(),
+            searches: Vec::new(),
         };
         // What is wrong here is the engine's or the tokenizer's doing, and must not reach the store.
         trace.check().map_err(|defect| AnalysisError::Internal(format!("the new trace is unsound: {defect}")))?;

@@ -82,7 +82,8 @@ impl Trace {
         }
         self.check_critical()?;
         self.check_verdict()?;
-        self.check_rollouts()
+        self.check_rollouts()?;
+        self.check_searches()
     }
 
     fn check_lengths(&self) -> Result<(), Defect> {
@@ -197,6 +198,26 @@ impl Trace {
                 return defect(field("original.token.id"), format!("is not the token {} at its position", token.id));
             }
             if self.rollouts[..index].iter().any(|before| before.id == set.id) {
+                return defect(field("id"), "is given twice");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_searches(&self) -> Result<(), Defect> {
+        for (index, search) in self.searches.iter().enumerate() {
+            let field = |name: &str| format!("searches[{index}].{name}");
+            search
+                .check(self.tokens.len())
+                .map_err(|Defect { field: inner, message }| Defect { field: field(&inner), message })?;
+            if search.trace_id.as_ref() != Some(&self.id) {
+                return defect(field("trace_id"), "must be the trace's id");
+            }
+            let token = search.critical.and_then(|at| self.tokens.get(at)).map(|token| token.id);
+            if token != search.token.as_ref().map(|token| token.id) {
+                return defect(field("token.id"), "is not the token at the critical position");
+            }
+            if self.searches[..index].iter().any(|before| before.id == search.id) {
                 return defect(field("id"), "is given twice");
             }
         }

@@ -6,6 +6,7 @@ use super::critical::CriticalRule;
 use super::model::{ModelRef, PerModel};
 use super::rollout::RolloutSet;
 use super::score::Normalizer;
+use super::search::SearchRecord;
 use super::verdict::Verdict;
 
 /// The analysis of one trajectory: what the models said of each token, and which tokens are critical.
@@ -36,6 +37,9 @@ pub struct Trace {
     /// not written with it.
     #[serde(default, skip_serializing)]
     pub rollouts: Vec<RolloutSet>,
+    /// The stored searches, oldest first; kept beside the trace like the rollouts.
+    #[serde(default, skip_serializing)]
+    pub searches: Vec<SearchRecord>,
 }
 
 /// The constant `"trace"`.

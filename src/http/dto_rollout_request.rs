@@ -126,7 +126,7 @@ impl Default for AlternativesRequest {
 /// first of them.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SamplingRequest {
+pub(super) struct SamplingRequest {
     #[schema(default = 0.5, minimum = 0, maximum = 100)]
     temperature: Option<f64>,
     #[schema(default = 0.95, maximum = 1)]
@@ -217,27 +217,11 @@ impl TryFrom<RolloutsRequest> for RolloutInput {
             }
             (true, samples) => samples.unwrap_or(DEFAULT_ORIGINAL_SAMPLES),
         };
-        let inline = [
-            ("prompt", request.prompt.is_some()),
-            ("messages", request.messages.is_some()),
-            ("prompt_token_ids", request.prompt_token_ids.is_some()),
-            ("response", request.response.is_some()),
-            ("response_token_ids", request.response_token_ids.is_some()),
-        ];
-        let source = match request.trace_id {
-            Some(id) => match inline.into_iter().find(|(_, is_set)| *is_set) {
-                Some((field, _)) => return Err(conflict(field, "trace_id, and a prompt with a response")),
-                None => RolloutSource::Trace(id),
-            },
-            None if inline.into_iter().all(|(_, is_set)| !is_set) => {
-                let message = "give a trace_id, or a prompt and a response";
-                return Err(ApiError::invalid("trace_id", "missing_field", message));
-            }
-            None => RolloutSource::Trajectory {
-                prompt: prompt(request.prompt, request.messages, request.prompt_token_ids)?,
-                response: response(request.response, request.response_token_ids)?,
-            },
-        };
+        let source = source(
+            request.trace_id,
+            (request.prompt, request.messages, request.prompt_token_ids),
+            (request.response, request.response_token_ids),
+        )?;
         let plan = RolloutPlan {
             position: request.position,
             model: request.model,
@@ -248,5 +232,33 @@ impl TryFrom<RolloutsRequest> for RolloutInput {
         };
         plan.check().map_err(|PlanError { field, message }| ApiError::invalid(field, "out_of_range", message))?;
         Ok(Self { source, answer: request.answer.map(answer).transpose()?, plan, save: request.save })
+    }
+}
+
+/// The response that a request is about: a stored trace's, or one that comes with the request.
+pub(super) fn source(
+    trace_id: Option<String>,
+    (text, messages, ids): (Option<String>, Option<Vec<Message>>, Option<Vec<u32>>),
+    (response_text, response_ids): (Option<String>, Option<Vec<u32>>),
+) -> Result<RolloutSource, ApiError> {
+    let inline = [
+        ("prompt", text.is_some()),
+        ("messages", messages.is_some()),
+        ("prompt_token_ids", ids.is_some()),
+        ("response", response_text.is_some()),
+        ("response_token_ids", response_ids.is_some()),
+    ];
+    match trace_id {
+        Some(id) => match inline.into_iter().find(|(_, is_set)| *is_set) {
+            Some((field, _)) => Err(conflict(field, "trace_id, and a prompt with a response")),
+            None => Ok(RolloutSource::Trace(id)),
+        },
+        None if inline.into_iter().all(|(_, is_set)| !is_set) => {
+            Err(ApiError::invalid("trace_id", "missing_field", "give a trace_id, or a prompt and a response"))
+        }
+        None => Ok(RolloutSource::Trajectory {
+            prompt: prompt(text, messages, ids)?,
+            response: response(response_text, response_ids)?,
+        }),
     }
 }

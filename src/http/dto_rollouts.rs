@@ -55,7 +55,7 @@ enum RolloutsObjectDto {
 /// How the rollouts were drawn.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RolloutSampling)]
-struct RolloutSamplingDto {
+pub(super) struct RolloutSamplingDto {
     temperature: f64,
     top_p: f64,
     top_k: usize,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::dto_rollouts::RolloutsDto;
+use super::dto_searches::SearchDto;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelRef, PerModel};
 use crate::domain::score::Normalizer;
@@ -40,6 +41,9 @@ pub(super) struct TraceDto {
     /// The stored rollouts, oldest first; left out while there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rollouts: Vec<RolloutsDto>,
+    /// The stored searches, oldest first; left out while there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    searches: Vec<SearchDto>,
 }
 
 /// The constant `trace`.
@@ -221,6 +225,7 @@ impl From<Trace> for TraceDto {
             usage,
             timing: Timing { queue_ms, compute_ms },
             rollouts,
+            searches,
         } = trace;
         Self {
             id,
@@ -239,6 +244,7 @@ impl From<Trace> for TraceDto {
             usage: usage.into(),
             timing: TimingDto { queue_ms, compute_ms },
             rollouts: rollouts.into_iter().map(RolloutsDto::from).collect(),
+            searches: searches.into_iter().map(SearchDto::from).collect(),
         }
     }
 }

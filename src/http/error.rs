@@ -155,6 +155,7 @@ impl From<AnalysisError> for ApiError {
                 let code = match kind {
                     "trace" => "trace_not_found",
                     "rollouts" => "rollouts_not_found",
+                    "search" => "search_not_found",
                     _ => "not_found",
                 };
                 Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
@@ -207,6 +208,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Exists { id: _ } => Self::new(StatusCode::CONFLICT, "trace_exists", text),
             StoreError::RolloutsExist { id: _ } => Self::new(StatusCode::CONFLICT, "rollouts_exist", text),
+            StoreError::SearchExists { id: _ } => Self::new(StatusCode::CONFLICT, "search_exists", text),
             StoreError::TraceGone { id: _ } => Self::new(StatusCode::NOT_FOUND, "trace_not_found", text),
             StoreError::BadCursor => Self::invalid("cursor", "invalid_value", text),
             StoreError::BadLimit { limit: _, max: _ } => Self::invalid("limit", "out_of_range", text),

@@ -9,6 +9,8 @@ mod docs;
 mod dto_rollout_request;
 mod dto_rollouts;
 mod dto_score;
+mod dto_search_request;
+mod dto_searches;
 mod dto_summary;
 mod dto_trace;
 mod error;
@@ -20,6 +22,7 @@ mod observe;
 mod page;
 mod rollouts;
 mod score;
+mod searches;
 mod security;
 mod server;
 mod sse;
@@ -53,6 +56,8 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(score::score))
         .routes(routes!(rollouts::roll_out))
         .routes(routes!(rollouts::get_rollouts))
+        .routes(routes!(searches::search))
+        .routes(routes!(searches::get_search))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))

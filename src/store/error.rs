@@ -17,6 +17,9 @@ pub enum StoreError {
     /// Rollouts of this id are stored already.
     #[error("rollouts {id:?} are stored already")]
     RolloutsExist { id: String },
+    /// A search of this id is stored already.
+    #[error("a search {id:?} is stored already")]
+    SearchExists { id: String },
     /// The trace that a record belongs to is not there, or not any more.
     #[error("there is no trace {id:?}")]
     TraceGone { id: String },

@@ -1,9 +1,10 @@
-//! Records that outlive a request: stored traces with their rollouts, in SQLite.
+//! Records that outlive a request: stored traces with their rollouts and searches, in SQLite.
 //!
 //! This room knows SQL and the domain's values. It knows neither models nor HTTP.
 
 mod error;
 mod rollouts;
+mod searches;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 pub use error::StoreError;
 pub use rollouts::RolloutsRecord;
+pub use searches::SearchRow;
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");

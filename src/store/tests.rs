@@ -40,6 +40,7 @@ fn trace(number: u32, prompt: &str, response: &str) -> Trace {
         usage: Usage { prompt_tokens: 1, response_tokens: 1 },
         timing: Timing { queue_ms: 0.0, compute_ms: 0.0 },
         rollouts: vec![],
+        searches: vec![],
     }
 }
 
@@ -200,7 +201,7 @@ async fn an_unusable_path_and_a_newer_database_say_so() {
     .unwrap();
     store.close().await;
     let error = Store::open(StoreOptions { path }).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 999, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 999, known: 10, .. }), "{error:?}");
 }
 
 fn rollouts(number: u32, trace: &Trace) -> RolloutSet {

@@ -1,8 +1,8 @@
-//! The table of traces: insert with tags and rollouts, get, delete, and filtered pages.
+//! The table of traces: insert with tags, rollouts and searches, get, delete, and filtered pages.
 
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{RolloutsRecord, Store, StoreError};
+use super::{RolloutsRecord, SearchRow, Store, StoreError};
 use crate::domain::summary::TraceSummary;
 use crate::domain::trace::Trace;
 use crate::domain::verdict::VerdictStatus;
@@ -15,6 +15,7 @@ pub struct TraceRecord {
     search_text: String,
     body: String,
     rollouts: Vec<RolloutsRecord>,
+    searches: Vec<SearchRow>,
 }
 
 /// Which traces to list. Every field that is set must hold.
@@ -68,14 +69,15 @@ impl TraceRecord {
             search_text: searchable(&format!("{}\n{}", trace.prompt.text, trace.response.text)),
             body: serde_json::to_string(trace).map_err(unwritable)?,
             rollouts: trace.rollouts.iter().map(RolloutsRecord::new).collect::<Result<_, _>>()?,
+            searches: trace.searches.iter().map(SearchRow::new).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl Store {
-    /// Stores a trace with its tags and its rollouts, all or nothing. Fails with [`StoreError::Exists`] if its id is taken.
+    /// Stores a trace with its tags, rollouts and searches, all or nothing. Fails with [`StoreError::Exists`] if its id is taken.
     pub async fn insert_trace(&self, record: TraceRecord) -> Result<(), StoreError> {
-        let TraceRecord { summary, summary_json, search_text, body, rollouts } = record;
+        let TraceRecord { summary, summary_json, search_text, body, rollouts, searches } = record;
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO traces (id, created, verdict, base_model, positive_model, negative_model, min_score, \
@@ -110,16 +112,19 @@ impl Store {
         for record in rollouts {
             record.insert(&mut transaction).await?;
         }
+        for row in searches {
+            row.insert(&mut transaction).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// A trace's JSON without its rollouts, exactly as it was stored.
+    /// A trace's JSON without its rollouts and searches, exactly as it was stored.
     pub async fn trace_json(&self, id: &str) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT body FROM traces WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
     }
 
-    /// A trace with its rollouts.
+    /// A trace with its rollouts and searches.
     pub async fn trace(&self, id: &str) -> Result<Option<Trace>, StoreError> {
         let Some(body) = self.trace_json(id).await? else {
             return Ok(None);
@@ -131,10 +136,11 @@ impl Store {
             .map_err(|error| StoreError::Internal(error.to_string()))?
             .map_err(|error| damaged(error.to_string()))?;
         trace.rollouts = self.rollouts_of(id).await?;
+        trace.searches = self.searches_of(id).await?;
         Ok(Some(trace))
     }
 
-    /// Removes a trace, its tags and its rollouts; false if there was none.
+    /// Removes a trace, its tags, rollouts and searches; false if there was none.
     pub async fn delete_trace(&self, id: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM traces WHERE id = $1").bind(id).execute(&self.pool).await?;
         Ok(done.rows_affected() > 0)

@@ -9,7 +9,7 @@ use super::{Analysis, AnalysisError, off_the_reactor};
 /// The kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExportFormat {
-    /// The whole trace with its rollouts on one line; an import gives the same trace again.
+    /// The whole trace with its rollouts and searches on one line; an import gives the same trace again.
     Jsonl,
     /// A row for each token.
     Csv,
@@ -50,7 +50,9 @@ impl Analysis {
         let bytes = match format {
             ExportFormat::Jsonl => {
                 let trace = self.store.trace_json(id).await?.ok_or_else(|| no_trace(id))?;
-                line(trace, &self.store.rollouts_json(id).await?).into_bytes()
+                let rollouts = self.store.rollouts_json(id).await?;
+                let searches = self.store.searches_json(id).await?;
+                line(trace, &[("rollouts", rollouts), ("searches", searches)]).into_bytes()
             }
             ExportFormat::Csv => {
                 let trace = self.trace(id).await?;
@@ -68,13 +70,15 @@ impl Analysis {
 }
 
 /// A trace and what belongs to it as one line: the stored texts put together, so that no number is written anew.
-fn line(mut trace: String, rollouts: &[String]) -> String {
-    // A trace is an object that has fields.
-    if !rollouts.is_empty() && trace.ends_with('}') {
-        trace.pop();
-        trace.push_str(",\"rollouts\":[");
-        trace.push_str(&rollouts.join(","));
-        trace.push_str("]}");
+fn line(mut trace: String, attached: &[(&str, Vec<String>)]) -> String {
+    for (field, records) in attached.iter().filter(|(_, records)| !records.is_empty()) {
+        // A trace is an object that has fields.
+        if trace.ends_with('}') {
+            trace.pop();
+            trace.push_str(&format!(",\"{field}\":["));
+            trace.push_str(&records.join(","));
+            trace.push_str("]}");
+        }
     }
     trace.push('\n');
     trace

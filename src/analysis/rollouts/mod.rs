@@ -4,7 +4,7 @@
 //! a request and finds its place; [`given`] reads the caller's tokens, and [`run`] draws and grades.
 
 mod given;
-mod run;
+pub(super) mod run;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -112,7 +112,7 @@ impl Analysis {
     }
 
     /// The model of an id, or the one that plays the role of that name.
-    fn known_model(&self, name: &str) -> Result<ModelInfo, AnalysisError> {
+    pub(super) fn known_model(&self, name: &str) -> Result<ModelInfo, AnalysisError> {
         let models = self.engine.models();
         let plays = |model: &&ModelInfo| model.roles.iter().copied().map(Role::name).any(|role| role == name);
         let found = models.iter().find(|model| model.id == name).or_else(|| models.iter().find(plays));
@@ -163,7 +163,7 @@ impl Analysis {
 }
 
 /// Refuses a trace whose ids mean other tokens here: one that was imported, or made before the model was exchanged.
-fn same_tokenizer(text: &TextCodec, trace: &Trace) -> Result<(), AnalysisError> {
+pub(super) fn same_tokenizer(text: &TextCodec, trace: &Trace) -> Result<(), AnalysisError> {
     match trace.tokens.iter().find(|token| text.piece(token.id) != token.text) {
         None => Ok(()),
         Some(token) => {

@@ -26,7 +26,7 @@ use crate::store::{RolloutsRecord, StoreError};
 /// Most summaries on the way: each lists every alternative, and there may be thousands.
 const SUMMARIES: usize = 32;
 /// How often, and how long between, rollouts ask again for a place in the queue once their alternatives are drawn.
-const ATTEMPTS: usize = 100;
+pub(in crate::analysis) const ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 type EngineEvents = BoxStream<'static, Result<GenerationEvent, EngineError>>;
@@ -384,7 +384,7 @@ impl Run {
 
 /// Begins a generation. A request that has drawn its alternatives was let in before, and a queue that is full for a
 /// moment must not undo that: it asks up to `attempts` times.
-async fn admitted(
+pub(in crate::analysis) async fn admitted(
     engine: Arc<dyn Engine>,
     request: GenerateRequest,
     attempts: usize,

@@ -6,7 +6,7 @@
 //! is possible. While nothing is known this is a bisection of the posterior; later most of a round goes to the
 //! candidate itself, for only all of its samples show that none is right.
 
-use super::posterior::{Posterior, RateModel};
+use super::posterior::Posterior;
 use super::rule::{SearchRule, Tally};
 
 /// Samples of a round: enough rows to keep a device busy, few enough to learn from.
@@ -32,7 +32,6 @@ pub(super) enum Step {
 /// All that the choice of a step depends on.
 pub(super) struct Situation<'a> {
     pub(super) rule: &'a SearchRule,
-    pub(super) model: &'a RateModel,
     pub(super) tallies: &'a [Tally],
     /// Tokens that one more sample at each position costs.
     pub(super) cost: &'a [f64],
@@ -42,8 +41,8 @@ pub(super) struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    pub(super) fn step(&self) -> Step {
-        let posterior = self.model.posterior(self.rule, self.tallies);
+    /// `posterior` is the one after these tallies.
+    pub(super) fn step(&self, posterior: &Posterior) -> Step {
         let none = posterior.none();
         let (leader, chance) = posterior.likeliest().unwrap_or((0, 0.0));
         if none >= self.confidence {
@@ -61,7 +60,7 @@ impl Situation<'_> {
                 false => Step::Spent { critical: Some(leader), confidence: chance },
             };
         }
-        let draws = self.round(&posterior, leader, chance);
+        let draws = self.round(posterior, leader, chance);
         let price: f64 = draws.iter().map(|&(at, samples)| samples as f64 * self.cost[at]).sum();
         let reserved: f64 =
             draws.iter().filter(|(at, _)| *at == leader).map(|(at, n)| *n as f64 * self.cost[*at]).sum();

@@ -17,8 +17,10 @@ mod rule;
 
 pub use contrast::{Contrast, InLowest};
 pub use likelihood::least_likelihood;
-pub use plan::{Candidates, Conclusion, Decided, Draw, Fallback, PositionOutcome, Reason, SearchPlan, Strategy};
-pub use record::{CriticalToken, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
+pub use plan::{
+    Candidates, Conclusion, Decided, Draw, Fallback, PositionOutcome, Reason, SearchPlan, SearchProgress, Strategy,
+};
+pub use record::{CriticalToken, MAX_SAMPLES, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
 pub use rule::{SearchRule, Tally};
 
 use adaptive::{Situation, Step};
@@ -46,6 +48,8 @@ pub struct Search {
     /// Tokens drawn after each position looked at.
     tokens: Vec<usize>,
     model: RateModel,
+    /// The likeliest answer so far (by index) and how likely it is, of an adaptive search.
+    leading: Option<(usize, f64)>,
     conclusion: Option<Conclusion>,
 }
 
@@ -63,6 +67,7 @@ impl Search {
             tokens: vec![0; positions.len()],
             model: RateModel::new(&steps),
             positions,
+            leading: None,
             conclusion: None,
         }
     }
@@ -100,6 +105,22 @@ impl Search {
         self.conclusion.as_ref()
     }
 
+    /// How things stand between two rounds.
+    pub fn progress(&self) -> SearchProgress {
+        let (leading, confidence) = match (&self.conclusion, self.leading) {
+            (Some(conclusion), _) => (conclusion.critical, Some(conclusion.confidence)),
+            (None, Some((at, chance))) => (Some(self.positions[at]), Some(chance)),
+            (None, None) => (None, None),
+        };
+        SearchProgress {
+            leading,
+            confidence,
+            samples: self.tallies.iter().map(|tally| tally.samples).sum(),
+            generated_tokens: self.tokens.iter().sum(),
+            exhaustive_tokens: self.exhaustive_tokens(),
+        }
+    }
+
     fn exhaustive_round(&mut self) -> Vec<(usize, usize)> {
         let all = self.plan.rule.samples;
         let open = (0..self.positions.len()).filter(|&at| self.tallies[at].samples < all);
@@ -121,28 +142,28 @@ impl Search {
     fn adaptive_round(&mut self) -> Vec<(usize, usize)> {
         let cost: Vec<f64> = (0..self.positions.len()).map(|at| self.sample_cost(at)).collect();
         let budget = self.allowance() - self.tokens.iter().sum::<usize>() as f64;
+        let posterior = self.model.posterior(&self.plan.rule, &self.tallies);
+        self.leading = posterior.likeliest();
         let situation = Situation {
             rule: &self.plan.rule,
-            model: &self.model,
             tallies: &self.tallies,
             cost: &cost,
             confidence: self.plan.confidence,
             budget,
         };
-        match situation.step() {
+        match situation.step(&posterior) {
             Step::Draw(draws) => draws,
             Step::Decided { critical: Some(at), confidence } => self.conclude(Some(at), Reason::Found, confidence),
             Step::Decided { critical: None, confidence } => match self.plan.fallback {
                 Fallback::None => self.conclude(None, Reason::NoCritical, confidence),
-                Fallback::LastZero => self.last_zero_round(&cost, budget, confidence),
+                Fallback::LastZero => self.last_zero_round(&posterior.zero, &cost, budget, confidence),
             },
             Step::Spent { critical, confidence } => self.conclude(critical, Reason::BudgetSpent, confidence),
         }
     }
 
     /// Looks from the end for the last position without a right rollout: a single right one rules a position out.
-    fn last_zero_round(&mut self, cost: &[f64], budget: f64, confidence: f64) -> Vec<(usize, usize)> {
-        let zero = self.model.posterior(&self.plan.rule, &self.tallies).zero;
+    fn last_zero_round(&mut self, zero: &[f64], cost: &[f64], budget: f64, confidence: f64) -> Vec<(usize, usize)> {
         let all = self.plan.rule.samples;
         let complete = |at: &usize| self.tallies[*at].samples == all && self.tallies[*at].correct == 0;
         let found = (0..self.positions.len()).rfind(complete);

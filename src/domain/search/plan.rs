@@ -127,3 +127,14 @@ pub struct Conclusion {
     /// What the exhaustive search costs: from the mean lengths of the samples drawn, or exactly if it was run.
     pub exhaustive_tokens: usize,
 }
+
+/// How a search stands between two rounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SearchProgress {
+    /// The likeliest critical position so far, and how likely it is; an exhaustive search names none before its end.
+    pub leading: Option<usize>,
+    pub confidence: Option<f64>,
+    pub samples: usize,
+    pub generated_tokens: usize,
+    pub exhaustive_tokens: usize,
+}

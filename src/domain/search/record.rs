@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Candidates, Fallback, PositionOutcome, Reason, Strategy};
+use super::plan::{Candidates, Fallback, PositionOutcome, Reason, SearchPlan, Strategy};
 use super::{Contrast, SearchRule, Tally};
-use crate::domain::invariants::{Defect, is_trace_id};
+use crate::domain::invariants::{Defect, is_id};
 use crate::domain::model::ModelRef;
-use crate::domain::sampling::Sampling;
+use crate::domain::rollout::{PlanError, RolloutSampling};
+
+/// Most rollouts a position.
+pub const MAX_SAMPLES: usize = 1024;
 
 /// The search of one trajectory for its critical token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,9 +60,7 @@ pub struct SearchSettings {
     pub fallback: Fallback,
     pub confidence: f64,
     pub budget: f64,
-    pub sampling: Sampling,
-    pub max_tokens: usize,
-    pub stop: Vec<String>,
+    pub sampling: RolloutSampling,
 }
 
 /// The token at the critical position.
@@ -71,7 +72,7 @@ pub struct CriticalToken {
 }
 
 /// What a search cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchUsage {
     pub prefill_tokens: usize,
@@ -93,20 +94,17 @@ pub struct SearchUsage {
 
 /// Whether a text has the form of a search's id.
 pub fn is_search_id(id: &str) -> bool {
-    id.strip_prefix("search_").is_some_and(|ulid| is_trace_id(&format!("trace_{ulid}")))
+    is_id("search_", id)
 }
 
 impl SearchRecord {
     /// Checks what a reader relies on: ids have their form, positions ascend within a response of `response` tokens,
     /// every number agrees with the ones that it follows from. The fields of a defect are relative to the search.
-    pub fn check(&self, trace_id: &str, response: usize) -> Result<(), Defect> {
+    pub fn check(&self, response: usize) -> Result<(), Defect> {
         if !is_search_id(&self.id) {
             return defect("id", "must be `search_` and 26 characters of Crockford's base 32");
         }
-        if self.trace_id.as_deref() != Some(trace_id) {
-            return defect("trace_id", "must be the id of the trace that the search is stored with");
-        }
-        self.settings.check()?;
+        self.settings.check().or_else(|PlanError { field, message }| defect(format!("settings.{field}"), message))?;
         if !(0.0..=1.0).contains(&self.confidence) {
             return defect("confidence", "must lie between 0 and 1");
         }
@@ -159,15 +157,38 @@ impl SearchRecord {
 }
 
 impl SearchSettings {
-    fn check(&self) -> Result<(), Defect> {
-        if self.samples == 0 || !(0.0..1.0).contains(&self.tail) {
-            return defect("settings.tail", "must be a share below 1, of at least one sample");
+    /// The rule and its terms.
+    pub fn plan(&self) -> SearchPlan {
+        SearchPlan {
+            rule: SearchRule { samples: self.samples, tail: self.tail },
+            strategy: self.strategy,
+            fallback: self.fallback,
+            confidence: self.confidence,
+            budget: self.budget,
         }
-        let share = |value: f64| value > 0.0 && value <= 1.0;
-        if !(share(self.confidence) && share(self.budget)) {
-            return defect("settings.confidence", "must be above 0 and at most 1, like the budget");
+    }
+
+    /// Refuses values that are out of range.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let refuse = |field: &str, message: String| Err(PlanError { field: field.to_owned(), message });
+        if !(1..=MAX_SAMPLES).contains(&self.samples) {
+            return refuse("samples", format!("must be 1 to {MAX_SAMPLES}, not {}", self.samples));
         }
-        self.sampling.check().or_else(|error| defect(format!("settings.sampling.{}", error.field), error.message))
+        if !(0.0..1.0).contains(&self.tail) {
+            return refuse("tail", "must be at least 0 and below 1".to_owned());
+        }
+        if !(0.5..1.0).contains(&self.confidence) {
+            return refuse("confidence", "must be at least 0.5 and below 1".to_owned());
+        }
+        if !(self.budget > 0.0 && self.budget <= 1.0) {
+            return refuse("budget", "must be above 0 and at most 1".to_owned());
+        }
+        if self.candidates == Candidates::LowestScores(0) {
+            return refuse("candidates.lowest_scores", "must be at least 1".to_owned());
+        }
+        self.sampling
+            .check()
+            .map_err(|PlanError { field, message }| PlanError { field: format!("sampling.{field}"), message })
     }
 }
 
