@@ -11,6 +11,7 @@ mod observe;
 mod openapi;
 mod page;
 mod requests;
+mod rollouts;
 mod rooms;
 mod score;
 mod support;

@@ -70,7 +70,7 @@ mod tests {
         let text = fixture.engine.text();
         let texts = |texts: &[&str]| GivenTokens::Texts(texts.iter().map(|&text| text.to_owned()).collect());
         assert_eq!(resolve(text, texts(&[" ", "\n", "A"]), 66).unwrap(), [32, 10, 65]);
-        assert_eq!(resolve(text, GivenTokens::Ids(vec![255, 0]), 66).unwrap(), [255, 0]);
+        assert_eq!(resolve(text, GivenTokens::Ids(vec![255, 1]), 66).unwrap(), [255, 1]);
         for (given, param, message) in [
             (texts(&["A", " -"]), "alternatives.texts[1]", "is 2: 32 \" \", 45 \"-\""),
             (texts(&[""]), "alternatives.texts[0]", "empty"),

@@ -1,11 +1,11 @@
 //! An engine without models: its numbers follow from the token ids, and a test may make it full, slow or faulty.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use linchpin::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use linchpin::domain::score::{Alternative, Normalizer, TokenScore};
 use linchpin::engine::{
@@ -35,6 +35,19 @@ pub(crate) struct FakeEngine {
     pub(crate) gate: Semaphore,
     /// Requests that wait at the gate.
     pub(crate) waiting: AtomicUsize,
+    /// Every event of a generation waits for a permit here; there are plenty until a test takes them.
+    pub(crate) draws: Arc<Semaphore>,
+    /// Generations that somebody listens to.
+    pub(crate) generating: Arc<AtomicUsize>,
+}
+
+/// Counts a generation for as long as its events live.
+struct Generating(Arc<AtomicUsize>);
+
+impl Drop for Generating {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Counts a request at the gate for as long as its future lives.
@@ -57,6 +70,8 @@ impl FakeEngine {
             fails: Mutex::new(None),
             gate: Semaphore::new(1 << 20),
             waiting: AtomicUsize::new(0),
+            draws: Arc::new(Semaphore::new(1 << 20)),
+            generating: Arc::default(),
         }
     }
 
@@ -184,7 +199,17 @@ impl Engine for FakeEngine {
         };
         let id = id.ok_or_else(|| EngineError::UnknownModel { id: request.model.clone() })?;
         let model = ModelRef { sha256: format!("sha-of-{id}"), id };
-        Ok(Generation { model, events: super::generation::events(&request) })
+        self.generating.fetch_add(1, SeqCst);
+        let listened = Generating(self.generating.clone());
+        let draws = self.draws.clone();
+        let events = super::generation::events(&request).then(move |event| {
+            let (draws, _) = (draws.clone(), &listened);
+            async move {
+                drop(draws.acquire_owned().await.unwrap());
+                event
+            }
+        });
+        Ok(Generation { model, events: events.boxed() })
     }
 
     fn models(&self) -> Vec<ModelInfo> {
