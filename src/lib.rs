@@ -49,6 +49,16 @@
 //! 3. Each sample is graded as a whole response as it finishes, away from the threads that serve requests, and counted.
 //! 4. The set is checked, stored with its trace, and given out: at once, or as the last event of a stream.
 //!
+//! # A search walked through
+//! `POST /v1/searches` with a trace's id:
+//!
+//! 1. [`analysis`] reads the trace. How likely the model makes each token bounds how hope can change there; where the
+//!    trace was made with other weights, one score asks the model.
+//! 2. [`domain::search`], which knows no engine, names the positions and numbers of the samples to draw next.
+//! 3. They are one generation, a fork for each position; its samples are graded like rollouts and told to the search, which
+//!    plans the next round or is done.
+//! 4. The record is checked, stored with its trace, and given out: at once, or as the last event of a stream.
+//!
 //! # What computes
 //! [`engine::local`] has two decoders. `cpu` is written for speed: weights laid out once for the tile that reads them,
 //! norms that write straight into the next product's operand, quantised weights widened panel by panel and never copied

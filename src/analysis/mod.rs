@@ -1,4 +1,5 @@
-//! The use cases: score trajectories, roll out from their tokens, search them, keep and find their traces, manage models and roles.
+//! The use cases: score trajectories, roll out from their tokens, search them, keep and find their traces, manage models
+//! and roles.
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 

@@ -14,6 +14,7 @@ mod requests;
 mod rollouts;
 mod rooms;
 mod score;
+mod searches;
 mod support;
 mod text;
 mod traces;
