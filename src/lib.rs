@@ -13,7 +13,7 @@
 //! ```text
 //! main, cli  ->  everything: parses settings, wires the rooms together, shuts down
 //! http       ->  analysis, domain       the only room that knows axum, statuses and the wire's shapes
-//! analysis   ->  engine, store, domain  the use cases: score, list, export, import, load, swap
+//! analysis   ->  engine, store, domain  the use cases: score, roll out, list, export, import, load, swap
 //! engine     ->  domain                 what runs models; the only room that knows tensors
 //! store      ->  domain                 what keeps traces; the only room that knows SQL
 //! domain     ->  (serde, thiserror)     trajectories, scores, rules, verdicts: plain values, no async
@@ -54,6 +54,26 @@
 //!    row's logits are the same bits whatever else is in the step, also after the row had to give up its memory and read
 //!    again what it drew. So asking for fewer samples gives the first of the same ones, in any request.
 //! 5. Text is given out as whole characters, and never a part of what may turn out to be a stop string.
+//!
+//! # Rollouts walked through
+//! `POST /v1/rollouts` with a trace's id and a position:
+//!
+//! 1. [`analysis`] reads the trace, keeps its tokens before the position, and asks [`engine`] for alternatives at that
+//!    fork: draws of one token with the response's own banned, or the likeliest tokens. The caller's own need no asking.
+//! 2. One generation draws all rollouts: a fork for the response's token and for each alternative, over the same kept
+//!    tokens. The answer is a stream that owns the generation, so a client that goes away stops it.
+//! 3. Each sample is graded as a whole response as it finishes, away from the threads that serve requests, and counted.
+//! 4. The set is checked, stored with its trace, and given out: at once, or as the last event of a stream.
+//!
+//! # A search walked through
+//! `POST /v1/searches` with a trace's id:
+//!
+//! 1. [`analysis`] reads the trace. How likely the model makes each token bounds how hope can change there; where the
+//!    trace was made with other weights, one score asks the model.
+//! 2. [`domain::search`], which knows no engine, names the positions and numbers of the samples to draw next.
+//! 3. They are one generation, a fork for each position; its samples are graded like rollouts and told to the search, which
+//!    plans the next round or is done.
+//! 4. The record is checked, stored with its trace, and given out: at once, or as the last event of a stream.
 //!
 //! # What computes
 //! [`engine::local`] has two decoders. `cpu` is written for speed: weights laid out once for the tile that reads them,

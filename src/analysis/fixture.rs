@@ -1,15 +1,19 @@
 //! What this room's tests share: an engine that makes up its numbers, over a tokenizer of single bytes.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 
 use super::*;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Alternative, Normalizer, TokenScore};
-use crate::engine::{AdapterSource, EngineError, GenerateRequest, Generation, ScoreRequest, ScoredResponse, TextCodec};
+use crate::engine::{
+    AdapterSource, EngineError, GenerateRequest, Generation, GenerationEvent, ScoreRequest, ScoredResponse, TextCodec,
+};
 use crate::store::StoreOptions;
 
 /// An engine whose numbers depend on the token ids alone.
@@ -19,6 +23,10 @@ pub(super) struct FakeEngine {
     pub(super) full: AtomicBool,
     /// Makes every base log probability infinite, as a defect would.
     pub(super) broken: AtomicBool,
+    /// What the next generations come to, in order.
+    script: Mutex<VecDeque<Result<Vec<GenerationEvent>, EngineError>>>,
+    /// The generations that were asked for.
+    pub(super) requests: Mutex<Vec<GenerateRequest>>,
 }
 
 /// The use cases over a fresh store and a fake engine.
@@ -36,6 +44,8 @@ impl Fixture {
             roles: Mutex::new(Roles { positive: Some("pos".into()), negative: Some("neg".into()) }),
             full: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            script: Mutex::default(),
+            requests: Mutex::default(),
         });
         let store = Store::open(StoreOptions { path: folder.path().join("data/traces.db") }).await.unwrap();
         Fixture { analysis: Analysis::new(engine.clone(), store, None), engine, _folder: folder }
@@ -82,11 +92,21 @@ fn byte_codec(folder: &std::path::Path) -> TextCodec {
     });
     std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     std::fs::write(folder.join("tokenizer_config.json"), "{}").unwrap();
-    std::fs::write(folder.join("config.json"), r#"{"vocab_size": 256}"#).unwrap();
+    std::fs::write(folder.join("config.json"), r#"{"vocab_size": 256, "eos_token_id": 0}"#).unwrap();
     TextCodec::from_folder(folder).unwrap()
 }
 
 impl FakeEngine {
+    /// The next generation is let in and gives these events.
+    pub(super) fn will(&self, events: Vec<GenerationEvent>) {
+        self.script.lock().unwrap().push_back(Ok(events));
+    }
+
+    /// The next generation is refused.
+    pub(super) fn refuses(&self, error: EngineError) {
+        self.script.lock().unwrap().push_back(Err(error));
+    }
+
     fn answer(&self, request: &ScoreRequest) -> Result<ScoredResponse, EngineError> {
         let Roles { positive, negative } = self.roles();
         let tokens = (request.response_start..request.token_ids.len())
@@ -160,8 +180,12 @@ impl Engine for FakeEngine {
         })
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Generation, EngineError> {
-        Err(EngineError::Internal("not made up yet".to_owned()))
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        let nothing = || Err(EngineError::Internal("not made up".to_owned()));
+        let events = self.script.lock().unwrap().pop_front().unwrap_or_else(nothing)?;
+        self.requests.lock().unwrap().push(request);
+        let model = ModelRef { id: "base".into(), sha256: "sha-of-base".into() };
+        Ok(Generation { model, events: futures::stream::iter(events.into_iter().map(Ok)).boxed() })
     }
 
     fn models(&self) -> Vec<ModelInfo> {

@@ -4,19 +4,20 @@ use futures::{Stream, StreamExt};
 
 use super::{Analysis, AnalysisError, off_the_reactor};
 use crate::domain::trace::Trace;
-use crate::store::{StoreError, TraceRecord};
+use crate::store::{RolloutsRecord, SearchRow, StoreError, TraceRecord};
 
-/// Longest line in bytes: a trace of 4,096 tokens with 20 alternatives each is about 12 MB.
-pub const MAX_IMPORT_LINE: usize = 32 << 20;
+/// Longest line in bytes: a trace of 4,096 tokens with 20 alternatives each is about 12 MB, and the most rollouts that one
+/// request draws, at their longest, some 50 MB.
+pub const MAX_IMPORT_LINE: usize = 128 << 20;
 /// Lines that may be wrong before the rest is not read.
 pub const MAX_IMPORT_ERRORS: usize = 100;
 
 /// What an import did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportReport {
-    /// Traces stored now.
+    /// Traces stored now, or given rollouts or searches that they lacked.
     pub imported: usize,
-    /// Traces that were stored already, exactly so.
+    /// Traces that were stored already, exactly so, with all the rollouts and searches that came along.
     pub unchanged: usize,
     /// The ids of both, in the order of the lines.
     pub ids: Vec<String>,
@@ -42,7 +43,8 @@ enum Line {
 
 impl Analysis {
     /// Stores the traces of a JSON-lines upload. A line that is wrong is reported and does not stop the others; blank
-    /// lines do not count as wrong. An id that is taken is refused, unless the stored trace is the same.
+    /// lines do not count as wrong. An id that is taken is refused, unless the stored trace is the same; rollouts and
+    /// searches that it lacks are then added to it.
     ///
     /// Fails when the upload breaks off or the store fails; the lines before that stay stored.
     pub async fn import<S, B, E>(&self, upload: S) -> Result<ImportReport, AnalysisError>
@@ -115,18 +117,64 @@ impl Analysis {
             Ok(read) => read,
             Err(message) => return Ok(Line::Refused(message)),
         };
-        match self.store.insert_trace(record).await {
-            Ok(()) => Ok(Line::Stored(trace.id)),
-            Err(StoreError::Exists { id }) => match self.store.trace(&id).await? {
-                Some(stored) if stored == trace => Ok(Line::Unchanged(id)),
-                Some(_) => Ok(Line::Refused(format!("conflict: another trace is stored as {id}"))),
-                None => {
-                    Ok(Line::Refused(format!("conflict: the trace stored as {id} was removed just now; try again")))
-                }
-            },
+        let taken = match self.store.insert_trace(record).await {
+            Ok(()) => return Ok(Line::Stored(trace.id)),
+            Err(StoreError::Exists { id }) => id,
+            Err(StoreError::RolloutsExist { id }) => return Ok(rollouts_conflict(&id)),
+            Err(StoreError::SearchExists { id }) => return Ok(search_conflict(&id)),
+            Err(error) => return Err(error.into()),
+        };
+        match self.store.trace(&taken).await? {
+            Some(stored) => self.merge(stored, trace).await,
+            None => Ok(Line::Refused(format!("conflict: the trace stored as {taken} was removed just now; try again"))),
+        }
+    }
+
+    /// Adds what an import of a stored trace brings along.
+    async fn merge(&self, mut stored: Trace, mut given: Trace) -> Result<Line, AnalysisError> {
+        let (here, there) = (std::mem::take(&mut stored.rollouts), std::mem::take(&mut given.rollouts));
+        let (known, brought) = (std::mem::take(&mut stored.searches), std::mem::take(&mut given.searches));
+        if stored != given {
+            return Ok(Line::Refused(format!("conflict: another trace is stored as {}", stored.id)));
+        }
+        let mut missing = Vec::new();
+        for set in &there {
+            match here.iter().find(|known| known.id == set.id) {
+                Some(known) if known == set => {}
+                Some(known) => return Ok(rollouts_conflict(&known.id)),
+                None => missing.push(RolloutsRecord::new(set)?),
+            }
+        }
+        let mut searches = Vec::new();
+        for search in &brought {
+            match known.iter().find(|known| known.id == search.id) {
+                Some(known) if known == search => {}
+                Some(known) => return Ok(search_conflict(&known.id)),
+                None => searches.push(SearchRow::new(search)?),
+            }
+        }
+        if missing.is_empty() && searches.is_empty() {
+            return Ok(Line::Unchanged(stored.id));
+        }
+        match self.store.insert_rollouts(missing).await {
+            Ok(()) => {}
+            Err(StoreError::RolloutsExist { id }) => return Ok(rollouts_conflict(&id)),
+            Err(error) => return Err(error.into()),
+        }
+        match self.store.insert_searches(searches).await {
+            Ok(()) => Ok(Line::Stored(stored.id)),
+            Err(StoreError::SearchExists { id }) => Ok(search_conflict(&id)),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn rollouts_conflict(id: &str) -> Line {
+    Line::Refused(format!("conflict: other rollouts are stored as {id}"))
+}
+
+fn search_conflict(id: &str) -> Line {
+    Line::Refused(format!("conflict: another search is stored as {id}"))
 }
 
 /// serde_json counts lines within the line, which would only confuse.

@@ -1,4 +1,5 @@
-//! The use cases: score trajectories, complete prompts, keep and find their traces, manage models and roles.
+//! The use cases: score trajectories, roll out from their tokens, search them, complete prompts, keep and find traces, manage
+//! models and roles.
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 
@@ -8,7 +9,9 @@ mod export;
 mod ids;
 mod import;
 mod models;
+mod rollouts;
 mod score;
+mod search;
 mod text;
 mod traces;
 
@@ -26,7 +29,9 @@ pub use completions::{
 pub use error::AnalysisError;
 pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
+pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput, RolloutSource};
 pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
+pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
 pub use text::{TokenizeInput, Tokenized};
 
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};
@@ -43,7 +48,7 @@ pub struct Analysis {
     store: Store,
     /// The folder that adapters may be loaded from; `None` forbids loading.
     adapters: Option<PathBuf>,
-    ids: Arc<ids::TraceIds>,
+    ids: Arc<ids::Ids>,
 }
 
 impl Analysis {

@@ -105,7 +105,7 @@ impl Analysis {
     /// Builds the trace, and stores it if asked to.
     async fn finish(&self, outcome: Outcome) -> Result<Trace, AnalysisError> {
         let engine = self.engine.clone();
-        let id = self.ids.next();
+        let id = self.ids.next_trace();
         let save = outcome.save;
         let (trace, record) = off_the_reactor(move || {
             let trace = outcome.into_trace(id, engine.text())?;
@@ -129,6 +129,24 @@ fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisErro
     if answer.as_ref().is_some_and(|answer| answer.trim().is_empty()) {
         return Err(AnalysisError::invalid("answer", "the reference answer is empty"));
     }
+    let trajectory = tokenised(text, prompt, response)?;
+    let request = ScoreRequest {
+        model: None,
+        token_ids: trajectory.token_ids(),
+        response_start: trajectory.prompt_ids.len(),
+        beta,
+        top: top_logprobs,
+        watch: token_ids,
+    };
+    Ok(Prepared { request, trajectory, answer, rule, save, tags })
+}
+
+/// A prompt and a response as tokens; what they lack is told by the request's name for it.
+pub(super) fn tokenised(
+    text: &TextCodec,
+    prompt: PromptInput,
+    response: ResponseInput,
+) -> Result<Trajectory, AnalysisError> {
     let (prompt_field, response_field) = fields(&prompt, &response);
     if matches!(&response, ResponseInput::Text(text) if text.is_empty())
         || matches!(&response, ResponseInput::Ids(ids) if ids.is_empty())
@@ -150,15 +168,7 @@ fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisErro
                        response's first token needs a prefix to be predicted from";
         return Err(AnalysisError::invalid(prompt_field, message));
     }
-    let request = ScoreRequest {
-        model: None,
-        token_ids: trajectory.token_ids(),
-        response_start: trajectory.prompt_ids.len(),
-        beta,
-        top: top_logprobs,
-        watch: token_ids,
-    };
-    Ok(Prepared { request, trajectory, answer, rule, save, tags })
+    Ok(trajectory)
 }
 
 fn check_numbers(beta: f64, top: usize, rule: &CriticalRule) -> Result<(), AnalysisError> {
@@ -246,6 +256,8 @@ impl Outcome {
             tags,
             usage,
             timing: Timing { queue_ms: scored.queue_ms, compute_ms: scored.compute_ms },
+            rollouts: Vec::new(),
+            searches: Vec::new(),
         };
         // What is wrong here is the engine's or the tokenizer's doing, and must not reach the store.
         trace.check().map_err(|defect| AnalysisError::Internal(format!("the new trace is unsound: {defect}")))?;

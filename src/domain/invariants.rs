@@ -43,7 +43,12 @@ pub fn check_tags(tags: &[String]) -> Result<(), Defect> {
 
 /// Whether a text has the form of a trace's id: `trace_` and 26 characters of Crockford's base 32.
 pub fn is_trace_id(id: &str) -> bool {
-    let Some(ulid) = id.strip_prefix("trace_") else {
+    is_id("trace_", id)
+}
+
+/// Whether a text is a prefix and 26 characters of Crockford's base 32.
+pub(super) fn is_id(prefix: &str, id: &str) -> bool {
+    let Some(ulid) = id.strip_prefix(prefix) else {
         return false;
     };
     // The first character carries 3 bits only: a ULID has 128.
@@ -76,7 +81,9 @@ impl Trace {
             start = token.start;
         }
         self.check_critical()?;
-        self.check_verdict()
+        self.check_verdict()?;
+        self.check_rollouts()?;
+        self.check_searches()
     }
 
     fn check_lengths(&self) -> Result<(), Defect> {
@@ -172,5 +179,48 @@ impl Trace {
                 defect("verdict.span", "must be the place of `extracted` in the response, and absent without it")
             }
         }
+    }
+
+    fn check_rollouts(&self) -> Result<(), Defect> {
+        for (index, set) in self.rollouts.iter().enumerate() {
+            let field = |name: &str| format!("rollouts[{index}].{name}");
+            set.check().map_err(|Defect { field: inner, message }| Defect { field: field(&inner), message })?;
+            if set.trace_id.as_ref() != Some(&self.id) {
+                return defect(field("trace_id"), "must be the trace's id");
+            }
+            let Some(token) = self.tokens.get(set.position) else {
+                return defect(
+                    field("position"),
+                    format!("is {}, and there are {} tokens", set.position, self.tokens.len()),
+                );
+            };
+            if token.id != set.original.token.id {
+                return defect(field("original.token.id"), format!("is not the token {} at its position", token.id));
+            }
+            if self.rollouts[..index].iter().any(|before| before.id == set.id) {
+                return defect(field("id"), "is given twice");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_searches(&self) -> Result<(), Defect> {
+        for (index, search) in self.searches.iter().enumerate() {
+            let field = |name: &str| format!("searches[{index}].{name}");
+            search
+                .check(self.tokens.len())
+                .map_err(|Defect { field: inner, message }| Defect { field: field(&inner), message })?;
+            if search.trace_id.as_ref() != Some(&self.id) {
+                return defect(field("trace_id"), "must be the trace's id");
+            }
+            let token = search.critical.and_then(|at| self.tokens.get(at)).map(|token| token.id);
+            if token != search.token.as_ref().map(|token| token.id) {
+                return defect(field("token.id"), "is not the token at the critical position");
+            }
+            if self.searches[..index].iter().any(|before| before.id == search.id) {
+                return defect(field("id"), "is given twice");
+            }
+        }
+        Ok(())
     }
 }

@@ -1,12 +1,16 @@
-//! The words of the field as plain values: trajectories, contrastive scores, critical tokens, verdicts, traces.
+//! The words of the field as plain values: trajectories, contrastive scores, critical tokens, verdicts, traces,
+//! rollouts, searches.
 //!
 //! This room knows no tensors, no async, no database and no HTTP. Equation numbers follow arXiv 2411.19943.
 
 pub mod critical;
 pub mod invariants;
 pub mod model;
+pub mod rollout;
 pub mod sampling;
 pub mod score;
+pub mod search;
+pub mod statistics;
 pub mod summary;
 pub mod trace;
 pub mod trajectory;

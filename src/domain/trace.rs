@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::CriticalRule;
 use super::model::{ModelRef, PerModel};
+use super::rollout::RolloutSet;
 use super::score::Normalizer;
+use super::search::SearchRecord;
 use super::verdict::Verdict;
 
 /// The analysis of one trajectory: what the models said of each token, and which tokens are critical.
@@ -31,6 +33,13 @@ pub struct Trace {
     pub tags: Vec<String>,
     pub usage: Usage,
     pub timing: Timing,
+    /// The stored rollouts, oldest first. They come after the trace and are kept beside it, so they are read with it and
+    /// not written with it.
+    #[serde(default, skip_serializing)]
+    pub rollouts: Vec<RolloutSet>,
+    /// The stored searches, oldest first; kept beside the trace like the rollouts.
+    #[serde(default, skip_serializing)]
+    pub searches: Vec<SearchRecord>,
 }
 
 /// The constant `"trace"`.

@@ -248,7 +248,8 @@ fn share(value: f64) -> Result<f64, ApiError> {
     Err(ApiError::invalid("critical.value", "out_of_range", message))
 }
 
-fn prompt(
+/// The prompt of a request that may give it in three ways.
+pub(super) fn prompt(
     text: Option<String>,
     messages: Option<Vec<Message>>,
     ids: Option<Vec<u32>>,
@@ -266,7 +267,8 @@ fn prompt(
     }
 }
 
-fn response(text: Option<String>, ids: Option<Vec<u32>>) -> Result<ResponseInput, ApiError> {
+/// The response of a request that may give it in two ways.
+pub(super) fn response(text: Option<String>, ids: Option<Vec<u32>>) -> Result<ResponseInput, ApiError> {
     let empty = |param: &str| ApiError::invalid(param, "empty_response", "the response is empty: nothing to score");
     match (text, ids) {
         (Some(text), None) if text.is_empty() => Err(empty("response")),
@@ -281,7 +283,8 @@ fn response(text: Option<String>, ids: Option<Vec<u32>>) -> Result<ResponseInput
     }
 }
 
-fn conflict(param: &str, fields: &str) -> ApiError {
+/// The refusal of a field beside others that say the same.
+pub(super) fn conflict(param: &str, fields: &str) -> ApiError {
     ApiError::invalid(param, "conflicting_fields", format!("give only one of {fields}"))
 }
 
@@ -305,7 +308,8 @@ pub(super) fn chat(messages: Vec<Message>) -> Result<Vec<ChatMessage>, ApiError>
     messages.into_iter().enumerate().map(checked).collect()
 }
 
-fn answer(answer: String) -> Result<String, ApiError> {
+/// Checks a reference answer's length.
+pub(super) fn answer(answer: String) -> Result<String, ApiError> {
     if (1..=MAX_ANSWER_BYTES).contains(&answer.len()) {
         return Ok(answer);
     }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::dto_rollouts::RolloutsDto;
+use super::dto_searches::SearchDto;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelRef, PerModel};
 use crate::domain::score::Normalizer;
@@ -36,6 +38,12 @@ pub(super) struct TraceDto {
     tags: Vec<String>,
     usage: UsageDto,
     timing: TimingDto,
+    /// The stored rollouts, oldest first; left out while there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rollouts: Vec<RolloutsDto>,
+    /// The stored searches, oldest first; left out while there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    searches: Vec<SearchDto>,
 }
 
 /// The constant `trace`.
@@ -71,7 +79,7 @@ enum CriticalRuleDto {
 /// A model's name and the SHA-256 of its weights.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ModelRef)]
-struct ModelRefDto {
+pub(super) struct ModelRefDto {
     id: String,
     sha256: String,
 }
@@ -160,7 +168,7 @@ struct TopTokenDto {
 /// Whether the response reaches the reference answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Verdict)]
-struct VerdictDto {
+pub(super) struct VerdictDto {
     status: VerdictStatusDto,
     /// The final answer as the response wrote it.
     extracted: Option<String>,
@@ -216,6 +224,8 @@ impl From<Trace> for TraceDto {
             tags,
             usage,
             timing: Timing { queue_ms, compute_ms },
+            rollouts,
+            searches,
         } = trace;
         Self {
             id,
@@ -233,6 +243,8 @@ impl From<Trace> for TraceDto {
             tags,
             usage: usage.into(),
             timing: TimingDto { queue_ms, compute_ms },
+            rollouts: rollouts.into_iter().map(RolloutsDto::from).collect(),
+            searches: searches.into_iter().map(SearchDto::from).collect(),
         }
     }
 }
@@ -258,8 +270,13 @@ impl From<CriticalRule> for CriticalRuleDto {
 
 impl From<PerModel<ModelRef>> for PerModelRef {
     fn from(PerModel { base, positive, negative }: PerModel<ModelRef>) -> Self {
-        let dto = |ModelRef { id, sha256 }| ModelRefDto { id, sha256 };
-        Self { base: dto(base), positive: positive.map(dto), negative: negative.map(dto) }
+        Self { base: base.into(), positive: positive.map(ModelRefDto::from), negative: negative.map(ModelRefDto::from) }
+    }
+}
+
+impl From<ModelRef> for ModelRefDto {
+    fn from(ModelRef { id, sha256 }: ModelRef) -> Self {
+        Self { id, sha256 }
     }
 }
 

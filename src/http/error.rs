@@ -152,7 +152,12 @@ impl From<AnalysisError> for ApiError {
             AnalysisError::Store(error) => error.into(),
             AnalysisError::Invalid { param, message } => Self::invalid(param, "invalid_value", message),
             AnalysisError::NotFound { kind, id: _ } => {
-                let code = if kind == "trace" { "trace_not_found" } else { "not_found" };
+                let code = match kind {
+                    "trace" => "trace_not_found",
+                    "rollouts" => "rollouts_not_found",
+                    "search" => "search_not_found",
+                    _ => "not_found",
+                };
                 Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
             }
             AnalysisError::Upload(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", "the upload broke off"),
@@ -202,6 +207,9 @@ impl From<StoreError> for ApiError {
         let text = error.to_string();
         match error {
             StoreError::Exists { id: _ } => Self::new(StatusCode::CONFLICT, "trace_exists", text),
+            StoreError::RolloutsExist { id: _ } => Self::new(StatusCode::CONFLICT, "rollouts_exist", text),
+            StoreError::SearchExists { id: _ } => Self::new(StatusCode::CONFLICT, "search_exists", text),
+            StoreError::TraceGone { id: _ } => Self::new(StatusCode::NOT_FOUND, "trace_not_found", text),
             StoreError::BadCursor => Self::invalid("cursor", "invalid_value", text),
             StoreError::BadLimit { limit: _, max: _ } => Self::invalid("limit", "out_of_range", text),
             StoreError::Unusable { path: _, reason: _ }

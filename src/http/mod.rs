@@ -10,7 +10,11 @@ mod docs;
 mod dto_chat;
 mod dto_completions;
 mod dto_drawing;
+mod dto_rollout_request;
+mod dto_rollouts;
 mod dto_score;
+mod dto_search_request;
+mod dto_searches;
 mod dto_summary;
 mod dto_trace;
 mod error;
@@ -21,7 +25,9 @@ mod metrics;
 mod models;
 mod observe;
 mod page;
+mod rollouts;
 mod score;
+mod searches;
 mod security;
 mod server;
 mod sse;
@@ -55,6 +61,10 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(score::score))
         .routes(routes!(completions::complete))
         .routes(routes!(completions::chat))
+        .routes(routes!(rollouts::roll_out))
+        .routes(routes!(rollouts::get_rollouts))
+        .routes(routes!(searches::search))
+        .routes(routes!(searches::get_search))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))

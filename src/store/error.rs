@@ -14,6 +14,15 @@ pub enum StoreError {
     /// A trace of this id is stored already.
     #[error("a trace {id:?} is stored already")]
     Exists { id: String },
+    /// Rollouts of this id are stored already.
+    #[error("rollouts {id:?} are stored already")]
+    RolloutsExist { id: String },
+    /// A search of this id is stored already.
+    #[error("a search {id:?} is stored already")]
+    SearchExists { id: String },
+    /// The trace that a record belongs to is not there, or not any more.
+    #[error("there is no trace {id:?}")]
+    TraceGone { id: String },
     /// The cursor did not come from a list.
     #[error("the cursor is not one that a list of traces gave")]
     BadCursor,

@@ -1,8 +1,10 @@
-//! Records that outlive a request: stored traces, in SQLite.
+//! Records that outlive a request: stored traces with their rollouts and searches, in SQLite.
 //!
 //! This room knows SQL and the domain's values. It knows neither models nor HTTP.
 
 mod error;
+mod rollouts;
+mod searches;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use error::StoreError;
+pub use rollouts::RolloutsRecord;
+pub use searches::SearchRow;
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");

@@ -1,6 +1,9 @@
 use super::*;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelRef, PerModel};
+use crate::domain::rollout::{
+    AlternativesSource, ForcedToken, Group, Pool, RolloutSampling, RolloutSet, RolloutUsage, RolloutsObject,
+};
 use crate::domain::score::Normalizer;
 use crate::domain::trace::{Prompt, Response, Timing, Token, Trace, TraceObject, Usage};
 use crate::domain::verdict::{Verdict, VerdictStatus};
@@ -36,6 +39,8 @@ fn trace(number: u32, prompt: &str, response: &str) -> Trace {
         tags: vec![],
         usage: Usage { prompt_tokens: 1, response_tokens: 1 },
         timing: Timing { queue_ms: 0.0, compute_ms: 0.0 },
+        rollouts: vec![],
+        searches: vec![],
     }
 }
 
@@ -196,5 +201,50 @@ async fn an_unusable_path_and_a_newer_database_say_so() {
     .unwrap();
     store.close().await;
     let error = Store::open(StoreOptions { path }).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 999, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 999, known: 10, .. }), "{error:?}");
+}
+
+fn rollouts(number: u32, trace: &Trace) -> RolloutSet {
+    let token = ForcedToken { id: trace.tokens[0].id, text: trace.tokens[0].text.clone() };
+    RolloutSet {
+        id: format!("roll_{number:026}"),
+        object: RolloutsObject::Rollouts,
+        created: 1_700_000_000,
+        trace_id: Some(trace.id.clone()),
+        model: trace.models.base.clone(),
+        position: 0,
+        answer: "1".into(),
+        sampling: RolloutSampling::default(),
+        alternatives_source: AlternativesSource::Given,
+        original: Group::new(token, None),
+        alternatives: vec![],
+        with_token: Pool::default(),
+        without_token: Pool::default(),
+        rollouts: vec![],
+        usage: RolloutUsage::default(),
+    }
+}
+
+#[tokio::test]
+async fn rollouts_belong_to_a_trace_and_go_with_it() {
+    let store = Store::in_memory().await.unwrap();
+    let trace = trace(1, "p", "r");
+    let (first, second) = (rollouts(1, &trace), rollouts(2, &trace));
+    let record = |set: &RolloutSet| RolloutsRecord::new(set).unwrap();
+    let orphan = store.insert_rollouts(vec![record(&first)]).await;
+    assert!(matches!(orphan, Err(StoreError::TraceGone { id }) if id == trace.id));
+    assert!(RolloutsRecord::new(&RolloutSet { trace_id: None, ..first.clone() }).is_err());
+
+    insert(&store, &Trace { rollouts: vec![first.clone()], ..trace.clone() }).await;
+    // The second of the two is new, and is not stored beside one that is not.
+    let both = store.insert_rollouts(vec![record(&second), record(&first)]).await;
+    assert!(matches!(both, Err(StoreError::RolloutsExist { id }) if id == first.id));
+    assert_eq!(store.rollouts(&second.id).await.unwrap(), None);
+    store.insert_rollouts(vec![record(&second)]).await.unwrap();
+    assert_eq!(store.rollouts(&second.id).await.unwrap(), Some(second.clone()));
+    assert_eq!(store.trace(&trace.id).await.unwrap().unwrap().rollouts, [first.clone(), second]);
+
+    assert!(store.delete_trace(&trace.id).await.unwrap());
+    assert_eq!(store.rollouts(&first.id).await.unwrap(), None);
+    assert_eq!(store.rollouts_of(&trace.id).await.unwrap(), []);
 }

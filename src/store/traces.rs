@@ -1,8 +1,8 @@
-//! The table of traces: insert with tags, get, delete, and filtered pages.
+//! The table of traces: insert with tags, rollouts and searches, get, delete, and filtered pages.
 
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{Store, StoreError};
+use super::{RolloutsRecord, SearchRow, Store, StoreError};
 use crate::domain::summary::TraceSummary;
 use crate::domain::trace::Trace;
 use crate::domain::verdict::VerdictStatus;
@@ -14,6 +14,8 @@ pub struct TraceRecord {
     summary_json: String,
     search_text: String,
     body: String,
+    rollouts: Vec<RolloutsRecord>,
+    searches: Vec<SearchRow>,
 }
 
 /// Which traces to list. Every field that is set must hold.
@@ -66,14 +68,16 @@ impl TraceRecord {
             summary,
             search_text: searchable(&format!("{}\n{}", trace.prompt.text, trace.response.text)),
             body: serde_json::to_string(trace).map_err(unwritable)?,
+            rollouts: trace.rollouts.iter().map(RolloutsRecord::new).collect::<Result<_, _>>()?,
+            searches: trace.searches.iter().map(SearchRow::new).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl Store {
-    /// Stores a trace with its tags, both or neither. Fails with [`StoreError::Exists`] if its id is taken.
+    /// Stores a trace with its tags, rollouts and searches, all or nothing. Fails with [`StoreError::Exists`] if its id is taken.
     pub async fn insert_trace(&self, record: TraceRecord) -> Result<(), StoreError> {
-        let TraceRecord { summary, summary_json, search_text, body } = record;
+        let TraceRecord { summary, summary_json, search_text, body, rollouts, searches } = record;
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO traces (id, created, verdict, base_model, positive_model, negative_model, min_score, \
@@ -105,30 +109,38 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
+        for record in rollouts {
+            record.insert(&mut transaction).await?;
+        }
+        for row in searches {
+            row.insert(&mut transaction).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// A trace's JSON, exactly as it was stored.
+    /// A trace's JSON without its rollouts and searches, exactly as it was stored.
     pub async fn trace_json(&self, id: &str) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT body FROM traces WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
     }
 
-    /// A trace.
+    /// A trace with its rollouts and searches.
     pub async fn trace(&self, id: &str) -> Result<Option<Trace>, StoreError> {
         let Some(body) = self.trace_json(id).await? else {
             return Ok(None);
         };
         let damaged = |reason: String| StoreError::Damaged { id: id.to_owned(), reason };
         // A long trace is megabytes of JSON: reading it must not hold up other requests.
-        tokio::task::spawn_blocking(move || serde_json::from_str(&body))
+        let mut trace: Trace = tokio::task::spawn_blocking(move || serde_json::from_str(&body))
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))?
-            .map(Some)
-            .map_err(|error| damaged(error.to_string()))
+            .map_err(|error| damaged(error.to_string()))?;
+        trace.rollouts = self.rollouts_of(id).await?;
+        trace.searches = self.searches_of(id).await?;
+        Ok(Some(trace))
     }
 
-    /// Removes a trace and its tags; false if there was none.
+    /// Removes a trace, its tags, rollouts and searches; false if there was none.
     pub async fn delete_trace(&self, id: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM traces WHERE id = $1").bind(id).execute(&self.pool).await?;
         Ok(done.rows_affected() > 0)

@@ -3,6 +3,7 @@
 
 import { fill, h } from './dom.js';
 import { compact, decimal, integer, probability, visible } from './format.js';
+import { rolloutTables } from './rollouts-table.js';
 import { mostSuspicious } from './sight.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
@@ -74,6 +75,7 @@ export class TokenPanel {
       ),
       this.#models(token),
       this.#alternatives(token, scored),
+      rolloutTables(trace.rollouts ?? [], position),
       h(
         'p',
         { class: 'hint num' },

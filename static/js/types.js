@@ -45,6 +45,26 @@
  */
 
 /**
+ * @typedef {object} RolloutGroup The rollouts after one token.
+ * @property {{id: number, text: string}} token
+ * @property {number} samples
+ * @property {number} correct
+ * @property {number|null} rate Null without samples.
+ * @property {[number, number]} interval Of the rate, at 95%.
+ */
+
+/**
+ * @typedef {object} Rollouts What came of a token and of others in its place.
+ * @property {string} id
+ * @property {number} position
+ * @property {string} answer
+ * @property {ModelRef} model
+ * @property {{temperature: number, max_tokens: number}} sampling
+ * @property {RolloutGroup} original
+ * @property {RolloutGroup[]} alternatives
+ */
+
+/**
  * @typedef {object} Trace
  * @property {string} id
  * @property {number} created Unix seconds.
@@ -60,6 +80,7 @@
  * @property {string[]} [tags]
  * @property {{prompt_tokens: number, response_tokens: number}} usage
  * @property {{queue_ms: number, compute_ms: number}} timing
+ * @property {Rollouts[]} [rollouts] Oldest first; absent while there are none.
  */
 
 /**

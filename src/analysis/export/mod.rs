@@ -9,7 +9,7 @@ use super::{Analysis, AnalysisError, off_the_reactor};
 /// The kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExportFormat {
-    /// The whole trace on one line; an import gives the same trace again.
+    /// The whole trace with its rollouts and searches on one line; an import gives the same trace again.
     Jsonl,
     /// A row for each token.
     Csv,
@@ -49,9 +49,10 @@ impl Analysis {
     pub async fn export(&self, id: &str, format: ExportFormat) -> Result<Export, AnalysisError> {
         let bytes = match format {
             ExportFormat::Jsonl => {
-                let mut line = self.store.trace_json(id).await?.ok_or_else(|| no_trace(id))?;
-                line.push('\n');
-                line.into_bytes()
+                let trace = self.store.trace_json(id).await?.ok_or_else(|| no_trace(id))?;
+                let rollouts = self.store.rollouts_json(id).await?;
+                let searches = self.store.searches_json(id).await?;
+                line(trace, &[("rollouts", rollouts), ("searches", searches)]).into_bytes()
             }
             ExportFormat::Csv => {
                 let trace = self.trace(id).await?;
@@ -66,6 +67,21 @@ impl Analysis {
         let file_name = format!("{id}.{}", format.extension());
         Ok(Export { content_type: format.content_type(), file_name, bytes })
     }
+}
+
+/// A trace and what belongs to it as one line: the stored texts put together, so that no number is written anew.
+fn line(mut trace: String, attached: &[(&str, Vec<String>)]) -> String {
+    for (field, records) in attached.iter().filter(|(_, records)| !records.is_empty()) {
+        // A trace is an object that has fields.
+        if trace.ends_with('}') {
+            trace.pop();
+            trace.push_str(&format!(",\"{field}\":["));
+            trace.push_str(&records.join(","));
+            trace.push_str("]}");
+        }
+    }
+    trace.push('\n');
+    trace
 }
 
 #[cfg(test)]

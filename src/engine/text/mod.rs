@@ -119,6 +119,11 @@ impl TextCodec {
         guarded("the ids cannot be decoded", || self.0.tokenizer.decode(ids, skip_special))
     }
 
+    /// The text that the bytes of ids make together, a leading space kept; bytes that are no UTF-8 read U+FFFD.
+    pub fn spell(&self, ids: &[u32]) -> Result<String, EngineError> {
+        Ok(self.spelled(ids)?.0)
+    }
+
     /// A token's own text. U+FFFD stands for a part of a character, and for an id that is no token.
     pub fn piece(&self, id: u32) -> String {
         match self.0.pieces.bytes(&self.0.tokenizer, id) {

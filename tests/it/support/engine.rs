@@ -35,6 +35,19 @@ pub(crate) struct FakeEngine {
     pub(crate) gate: Arc<Semaphore>,
     /// Requests that wait at the gate.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// Every event of a generation waits for a permit here; there are plenty until a test takes them.
+    pub(crate) draws: Arc<Semaphore>,
+    /// Generations that somebody listens to.
+    pub(crate) generating: Arc<AtomicUsize>,
+}
+
+/// Counts a generation for as long as its events live.
+struct Generating(Arc<AtomicUsize>);
+
+impl Drop for Generating {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Counts a request at the gate for as long as its future lives.
@@ -64,6 +77,8 @@ impl FakeEngine {
             fails: Arc::default(),
             gate: Arc::new(Semaphore::new(1 << 20)),
             waiting: Arc::default(),
+            draws: Arc::new(Semaphore::new(1 << 20)),
+            generating: Arc::default(),
         }
     }
 
@@ -203,6 +218,9 @@ impl Engine for FakeEngine {
         let id = self.named(&request.model)?;
         let model = ModelRef { sha256: format!("sha-of-{id}"), id };
         let (gate, waiting, fails) = (self.gate.clone(), Waiting::among(&self.waiting), self.fails.clone());
+        self.generating.fetch_add(1, SeqCst);
+        let listened = Generating(self.generating.clone());
+        let draws = self.draws.clone();
         let drawn = async move {
             let _waiting = waiting;
             drop(gate.acquire().await.unwrap());
@@ -211,7 +229,14 @@ impl Engine for FakeEngine {
                 None => Ok(super::generation::events(&request)),
             }
         };
-        Ok(Generation { model, events: futures::stream::once(drawn).try_flatten().boxed() })
+        let events = futures::stream::once(drawn).try_flatten().then(move |event| {
+            let (draws, _) = (draws.clone(), &listened);
+            async move {
+                drop(draws.acquire_owned().await.unwrap());
+                event
+            }
+        });
+        Ok(Generation { model, events: events.boxed() })
     }
 
     fn models(&self) -> Vec<ModelInfo> {

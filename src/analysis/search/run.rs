@@ -1,0 +1,308 @@
+//! One search under way: a round of samples, their grades, the next round, and the record at the end.
+//!
+//! The run is a stream that owns the engine's generation. Whoever drops it cancels what was not drawn, and as storing is
+//! its last step, nothing is left behind.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+
+use super::super::rollouts::run::{ATTEMPTS, admitted};
+use super::super::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
+use super::subject::{Scores, Subject};
+use super::{SearchEvent, SearchEvents, SearchSummary};
+use crate::domain::model::{ModelInfo, ModelRef};
+use crate::domain::search::{
+    Contrast, CriticalToken, Draw, Search, SearchObject, SearchRecord, SearchSettings, SearchUsage,
+};
+use crate::domain::verdict::VerdictStatus;
+use crate::domain::verifier;
+use crate::engine::{EngineError, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
+use crate::store::{SearchRow, StoreError};
+
+/// Most samples that are graded in one go: enough to be worth a thread, few enough to tell of them soon.
+const GRADED_AT_ONCE: usize = 64;
+
+/// A search that is checked and ready to begin.
+pub(super) struct Order {
+    pub(super) subject: Subject,
+    pub(super) model: ModelInfo,
+    pub(super) settings: SearchSettings,
+    pub(super) save: bool,
+}
+
+type EngineEvents = BoxStream<'static, Result<GenerationEvent, EngineError>>;
+
+struct Run {
+    analysis: Analysis,
+    order: Order,
+    search: Search,
+    /// After the response's first token that ends a sequence nothing is drawn: this position, if there is one.
+    end: Option<usize>,
+    model: ModelRef,
+    usage: SearchUsage,
+    stage: Stage,
+    /// Events that happened and were not given out yet.
+    ready: VecDeque<SearchEvent>,
+}
+
+enum Stage {
+    Planning,
+    Drawing(Drawing),
+    Ended,
+}
+
+/// A round being drawn.
+struct Drawing {
+    events: EngineEvents,
+    /// The position of each of the request's forks, and the samples that it has still to give.
+    forks: Vec<(usize, usize)>,
+}
+
+/// A sample to grade.
+struct Drawn {
+    position: usize,
+    text: String,
+    tokens: usize,
+}
+
+/// Plans the first round and takes its place in the engine's queue, and gives the stream of what follows.
+pub(super) async fn begin(analysis: Analysis, order: Order) -> Result<SearchEvents, AnalysisError> {
+    let subject = &order.subject;
+    let text = analysis.engine.text();
+    let end = subject.response().iter().position(|id| text.eos_ids().contains(id));
+    let search = Search::new(order.settings.plan(), &subject.likelihood, subject.positions.clone());
+    let model = ModelRef { id: order.model.id.clone(), sha256: order.model.sha256.clone() };
+    let usage = SearchUsage::default();
+    let mut run = Run { analysis, order, search, end, model, usage, stage: Stage::Planning, ready: VecDeque::new() };
+    run.plan(1).await?;
+    Ok(stream::try_unfold(run, Run::next).boxed())
+}
+
+impl Run {
+    /// The next event, and the run after it.
+    async fn next(mut self) -> Result<Option<(SearchEvent, Self)>, AnalysisError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some((event, self)));
+            }
+            match self.stage {
+                Stage::Planning => self.plan(ATTEMPTS).await?,
+                Stage::Drawing(_) => self.draw().await?,
+                Stage::Ended => return Ok(None),
+            }
+        }
+    }
+
+    /// Plans a round and asks the engine for it, up to `attempts` times while its queue is full.
+    async fn plan(&mut self, attempts: usize) -> Result<(), AnalysisError> {
+        let mut search = self.search.clone();
+        let (search, draws) = off_the_reactor(move || {
+            let draws = search.next_round();
+            Ok((search, draws))
+        })
+        .await?;
+        self.search = search;
+        if draws.is_empty() {
+            return self.finish().await;
+        }
+        self.usage.rounds += 1;
+        self.ready.push_back(SearchEvent::Summary(SearchSummary {
+            round: self.usage.rounds,
+            drawing: draws.iter().map(|draw| draw.position).collect(),
+            progress: self.search.progress(),
+        }));
+        let (drawn, ended): (Vec<Draw>, Vec<Draw>) =
+            draws.into_iter().partition(|draw| self.end.is_none_or(|end| draw.position < end));
+        if let Some(end) = self.end.filter(|_| !ended.is_empty()) {
+            // The response has ended there: every sample is the response itself.
+            let samples = ended.into_iter().flat_map(|draw| draw.samples.map(move |_| draw.position));
+            let whole = |position| Drawn { position, text: String::new(), tokens: 0 };
+            self.grade(samples.map(whole).collect(), Some(end)).await?;
+        }
+        if drawn.is_empty() {
+            return Ok(());
+        }
+        let forks: Vec<(usize, usize)> = drawn.iter().map(|draw| (draw.position, draw.samples.len())).collect();
+        let Generation { model, events } =
+            admitted(self.analysis.engine.clone(), self.request(drawn), attempts).await?;
+        // Rounds that draw from different weights tell of neither.
+        if model != self.model {
+            let message = format!("model {:?} was exchanged while the search ran", self.model.id);
+            return Err(AnalysisError::invalid("model", message));
+        }
+        self.stage = Stage::Drawing(Drawing { events, forks });
+        Ok(())
+    }
+
+    fn request(&self, draws: Vec<Draw>) -> GenerateRequest {
+        let sampling = &self.order.settings.sampling;
+        let prompt = self.order.subject.prompt;
+        // The position's own token is the last that is kept.
+        let fork = |Draw { position, samples }: Draw| Fork {
+            keep: prompt + position + 1,
+            forced: None,
+            banned: None,
+            samples,
+        };
+        GenerateRequest {
+            model: self.model.id.clone(),
+            token_ids: self.order.subject.sequence.clone(),
+            forks: draws.into_iter().map(fork).collect(),
+            sampling: sampling.draws(),
+            max_tokens: sampling.max_tokens,
+            stop: sampling.stop.clone(),
+            ignore_eos: false,
+            top_logprobs: 0,
+            every_token: false,
+        }
+    }
+
+    /// Takes what the engine has to say, as much as there is at once.
+    async fn draw(&mut self) -> Result<(), AnalysisError> {
+        let Stage::Drawing(Drawing { events, forks }) = &mut self.stage else { return Ok(()) };
+        let mut drawn = Vec::new();
+        let mut done = None;
+        let mut next = events.next().await;
+        loop {
+            match next.ok_or_else(short)?? {
+                GenerationEvent::Forced { .. } | GenerationEvent::Token { .. } => {}
+                GenerationEvent::Sample(sample) => drawn.push(take(forks, &sample)?),
+                GenerationEvent::Done(usage) => {
+                    done = Some(usage);
+                    break;
+                }
+            }
+            if drawn.len() >= GRADED_AT_ONCE {
+                break;
+            }
+            next = match events.next().now_or_never() {
+                Some(next) => next,
+                None => break,
+            };
+        }
+        let complete = forks.iter().all(|(_, left)| *left == 0);
+        self.grade(drawn, None).await?;
+        if let Some(usage) = done {
+            if !complete {
+                return Err(short());
+            }
+            self.spend(usage);
+            self.stage = Stage::Planning;
+        }
+        Ok(())
+    }
+
+    /// Grades samples on a thread of their own, counts them, and tells how their positions stand now. A response that
+    /// has ended is graded up to its end.
+    async fn grade(&mut self, drawn: Vec<Drawn>, end: Option<usize>) -> Result<(), AnalysisError> {
+        if drawn.is_empty() {
+            return Ok(());
+        }
+        let engine = self.analysis.engine.clone();
+        let response = self.order.subject.response().to_vec();
+        let answer = self.order.subject.answer.clone();
+        let graded = off_the_reactor(move || {
+            // Many samples share a prefix, and those of one text share a verdict.
+            let mut prefixes: HashMap<usize, String> = HashMap::new();
+            let mut verdicts: HashMap<(usize, String), bool> = HashMap::new();
+            let mut graded = Vec::with_capacity(drawn.len());
+            for Drawn { position, text, tokens } in drawn {
+                if let std::collections::hash_map::Entry::Vacant(entry) = prefixes.entry(position) {
+                    entry.insert(engine.text().spell(&response[..end.unwrap_or(position + 1)])?);
+                }
+                let prefix = &prefixes[&position];
+                let right = *verdicts.entry((position, text)).or_insert_with_key(|(_, text)| {
+                    verifier::grade(&format!("{prefix}{text}"), &answer).status == VerdictStatus::Correct
+                });
+                graded.push((position, right, tokens));
+            }
+            Ok(graded)
+        })
+        .await?;
+        let mut touched = BTreeSet::new();
+        self.usage.samples += graded.len();
+        let mut outcomes = HashMap::new();
+        for (position, right, tokens) in graded {
+            touched.insert(position);
+            outcomes.insert(position, self.search.record(position, right, tokens));
+        }
+        let updates = touched.into_iter().filter_map(|position| outcomes.remove(&position).flatten());
+        self.ready.extend(updates.map(SearchEvent::Position));
+        Ok(())
+    }
+
+    fn spend(&mut self, usage: GenerationUsage) {
+        let GenerationUsage { prefill_tokens, reused_tokens, generated_tokens, queue_ms, compute_ms } = usage;
+        self.usage.prefill_tokens += prefill_tokens;
+        self.usage.reused_tokens += reused_tokens;
+        self.usage.generated_tokens += generated_tokens;
+        self.usage.queue_ms += queue_ms;
+        self.usage.compute_ms += compute_ms;
+    }
+
+    /// Makes the record, stores it, and ends.
+    async fn finish(&mut self) -> Result<(), AnalysisError> {
+        self.stage = Stage::Ended;
+        let mut record = self.record()?;
+        // What is wrong here is our own doing, and must not reach the store.
+        record
+            .check(self.order.subject.response().len())
+            .map_err(|defect| AnalysisError::Internal(format!("the new search is unsound: {defect}")))?;
+        if record.trace_id.is_some() {
+            match self.analysis.store.insert_searches(vec![SearchRow::new(&record)?]).await {
+                // The trace was deleted meanwhile; what was found is worth its answer all the same.
+                Err(StoreError::TraceGone { id: _ }) => record.trace_id = None,
+                outcome => outcome?,
+            }
+        }
+        self.ready.push_back(SearchEvent::Done(Box::new(record)));
+        Ok(())
+    }
+
+    fn record(&self) -> Result<SearchRecord, AnalysisError> {
+        let Some(conclusion) = self.search.conclusion().cloned() else { return Err(short()) };
+        let Order { subject, settings, save, .. } = &self.order;
+        let critical = conclusion.critical;
+        let token = critical
+            .and_then(|at| subject.response().get(at))
+            .map(|&id| CriticalToken { id, text: self.analysis.engine.text().piece(id) });
+        let contrast = subject
+            .scores
+            .as_ref()
+            .map(|Scores { values, candidates }| Contrast::of(values, candidates.clone(), critical));
+        let exhaustive_tokens = conclusion.exhaustive_tokens;
+        let share = match exhaustive_tokens {
+            0 => 0.0,
+            all => self.usage.generated_tokens as f64 / all as f64,
+        };
+        Ok(SearchRecord {
+            id: self.analysis.ids.next_search(),
+            object: SearchObject::Search,
+            created: unix_seconds(),
+            trace_id: subject.trace_id.clone().filter(|_| *save),
+            model: self.model.clone(),
+            answer: subject.answer.clone(),
+            settings: settings.clone(),
+            critical,
+            token,
+            reason: conclusion.reason,
+            confidence: conclusion.confidence,
+            positions: conclusion.positions,
+            contrast,
+            usage: SearchUsage { exhaustive_tokens, share, ..self.usage },
+        })
+    }
+}
+
+/// Takes a sample off what its fork has still to give.
+fn take(forks: &mut [(usize, usize)], sample: &Sample) -> Result<Drawn, AnalysisError> {
+    let (position, left) = forks.get_mut(sample.fork).ok_or_else(short)?;
+    *left = left.checked_sub(1).ok_or_else(short)?;
+    Ok(Drawn { position: *position, text: sample.text(), tokens: sample.tokens.len() })
+}
+
+fn short() -> AnalysisError {
+    AnalysisError::Internal("the engine's answer is not what was asked for".to_owned())
+}

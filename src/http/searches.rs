@@ -1,0 +1,67 @@
+//! `POST /v1/searches`, answered whole or as events, and `GET /v1/searches/{id}`.
+//!
+//! The handler, or the stream that it answers with, is the work itself: when the client goes away it is dropped, and
+//! with it what the engine still had to draw.
+
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+
+use super::dto_search_request::SearchRequest;
+use super::dto_searches::{SearchDto, SearchEventDto};
+use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
+use super::extract::{Json, PathPart, Ready};
+use super::sse;
+use crate::analysis::{AnalysisError, EngineError, SearchInput};
+
+/// Search for the critical token
+///
+/// Lets the model complete the response from after its tokens, grades the completions, and finds the first token after
+/// which none is right and hope never comes back. With `stream` the answer is server-sent events, each a `SearchEvent`,
+/// and `[DONE]`.
+#[utoipa::path(
+    post, path = "/v1/searches", tag = "searches", security(("api_key" = [])),
+    request_body = SearchRequest,
+    responses(
+        (status = 200, description = "The search, or its events as they happen", content(
+            (SearchDto = "application/json"), (SearchEventDto = "text/event-stream")
+        )),
+        (status = 404, description = "No trace or no model has this name", body = ErrorBody),
+        (status = 429, description = "The queue is full; ask again after `Retry-After` seconds", body = ErrorBody),
+        BodyErrors, CommonErrors,
+    )
+)]
+pub(super) async fn search(Ready(analysis): Ready, Json(request): Json<SearchRequest>) -> Result<Response, ApiError> {
+    let stream = request.stream;
+    let input = SearchInput::try_from(request)?;
+    if !stream {
+        let search = analysis.finished_search(input).await.map_err(refusal)?;
+        return Ok(axum::Json(SearchDto::from(search)).into_response());
+    }
+    let events = analysis.search(input).await.map_err(refusal)?;
+    Ok(sse::events(events.map(|event| event.map(SearchEventDto::from).map_err(refusal))))
+}
+
+/// Get a stored search
+#[utoipa::path(
+    get, path = "/v1/searches/{id}", tag = "searches", security(("api_key" = [])),
+    params(("id" = String, Path, description = "The search's id")),
+    responses(
+        (status = 200, description = "The search", body = SearchDto),
+        (status = 404, description = "No stored search has this id", body = ErrorBody),
+        CommonErrors,
+    )
+)]
+pub(super) async fn get_search(
+    Ready(analysis): Ready,
+    PathPart(id): PathPart,
+) -> Result<axum::Json<SearchDto>, ApiError> {
+    Ok(axum::Json(analysis.stored_search(&id).await?.into()))
+}
+
+/// The error under this request's names for its fields.
+fn refusal(error: AnalysisError) -> ApiError {
+    let of_length =
+        matches!(error, AnalysisError::Engine(EngineError::ContextExceeded { .. } | EngineError::CacheTooSmall { .. }));
+    let error = ApiError::from(error);
+    if of_length { error.at("sampling.max_tokens") } else { error }
+}
