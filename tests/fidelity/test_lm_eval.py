@@ -28,6 +28,8 @@ def evaluate(out: Path, model: str, *options: str | Path, **arguments) -> dict:
         "HF_DATASETS_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(out / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
+        # torch's threads spin while they wait, and the server has the same cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     command = [sys.executable, "-m", "lm_eval", "run", "--model", model, "--tasks", f"{FACTS},{PROBLEMS}"]
     command += ["--include_path", TASKS, "--output_path", out / "results", "--log_samples", *options]
