@@ -13,7 +13,7 @@
 //! ```text
 //! main, cli  ->  everything: parses settings, wires the rooms together, shuts down
 //! http       ->  analysis, domain       the only room that knows axum, statuses and the wire's shapes
-//! analysis   ->  engine, store, domain  the use cases: score, roll out, list, export, import, load, swap
+//! analysis   ->  engine, store, domain  the use cases: score, roll out, search, complete, list, load, swap
 //! engine     ->  domain                 what runs models; the only room that knows tensors
 //! store      ->  domain                 what keeps traces; the only room that knows SQL
 //! domain     ->  (serde, thiserror)     trajectories, scores, rules, verdicts: plain values, no async
@@ -38,6 +38,10 @@
 //!    the likeliest tokens), merged in the vocabulary's order.
 //! 6. [`analysis`] flags critical tokens by the request's rule, grades the final answer if a reference was given, stores
 //!    the trace in one transaction, and returns it; [`http`] writes it out.
+//!
+//! `POST /v1/completions` and `/v1/chat/completions` go the same way to [`analysis::CompletionRun`], whose stream of events
+//! is the work itself: the engine draws as it is read, into one JSON answer or into server-sent events, and a dropped answer
+//! cancels the rest.
 //!
 //! # Samples drawn
 //! Rollouts, searches and completions all ask the engine for the same thing: a *tree of samples*

@@ -20,7 +20,7 @@ LOGLIKELIHOOD = 2e-3
 """Of a choice of several tokens, whose log probabilities are each within 1e-4."""
 
 
-def evaluate(out: Path, model: str, *options: str | Path, **arguments) -> dict:
+def evaluate(out: Path, kind: str, /, *options: str | Path, **arguments) -> dict:
     """Runs the harness's own command line; returns its results and, by task, every sample."""
     # The data is beside the tasks, and nothing is to be looked for on the network.
     environment = os.environ | {
@@ -28,8 +28,10 @@ def evaluate(out: Path, model: str, *options: str | Path, **arguments) -> dict:
         "HF_DATASETS_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(out / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
+        # torch's threads spin while they wait, and the server has the same cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", model, "--tasks", f"{FACTS},{PROBLEMS}"]
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", kind, "--tasks", f"{FACTS},{PROBLEMS}"]
     command += ["--include_path", TASKS, "--output_path", out / "results", "--log_samples", *options]
     command += ["--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())]
     done = subprocess.run([str(part) for part in command], cwd=TASKS, env=environment, capture_output=True, text=True)

@@ -263,8 +263,9 @@ fn events(
 /// How many tokens the cache's budget has room for after `tokens`, going by what `tokens + max_tokens` would need; none
 /// if there is not even room for one.
 fn affordable(tokens: usize, max_tokens: usize, needed_mib: usize, budget_mib: usize) -> Option<usize> {
-    // Both figures are rounded to whole MiB: one is taken off for that.
-    let total = (tokens + max_tokens).checked_mul(budget_mib.checked_sub(1)?)?.checked_div(needed_mib)?;
+    // The figures are whole MiB, and the cache comes in pages: a part is kept back for what is lost to both.
+    let budget_mib = budget_mib.checked_sub((budget_mib / 16).max(1))?;
+    let total = (tokens + max_tokens).checked_mul(budget_mib)?.checked_div(needed_mib)?;
     total.checked_sub(tokens).filter(|&rest| rest > 0 && rest < max_tokens)
 }
 
@@ -280,9 +281,9 @@ mod unit {
 
     #[test]
     fn a_limit_that_was_not_asked_for_gives_way_to_the_budget() {
-        // 1000 tokens need 100 MiB, so 51 MiB hold 500 with one to spare.
-        assert_eq!(affordable(100, 900, 100, 51), Some(400));
-        assert_eq!(affordable(600, 400, 100, 51), None);
+        // 1000 tokens need 100 MiB, so 64 MiB hold 640; a 16th is kept back.
+        assert_eq!(affordable(100, 900, 100, 64), Some(500));
+        assert_eq!(affordable(600, 400, 100, 64), None);
         assert_eq!(affordable(1, 1, 0, 0), None);
     }
 
