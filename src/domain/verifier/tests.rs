@@ -109,7 +109,7 @@ fn numbers_are_compared_exactly() {
     correct("The answer is 5 million.", "5,000,000");
     correct("The answer is 50%.", "50");
     correct("The answer is 50\\%.", "50%");
-    wrong("The answer is 50%.", "0.5");
+    correct("The answer is 50%.", "0.5");
     wrong("The answer is 0.333.", "1/3");
     wrong("The answer is 180.", "18");
     wrong("The answer is 2x.", "2");
@@ -159,9 +159,196 @@ fn a_reference_may_be_a_whole_solution() {
     assert_eq!((verdict.status, verdict.reference.as_str()), (VerdictStatus::Correct, "\\frac{1}{2}"));
 }
 
+/// Grades pairs of a reference and an answer, the answer in a box; gives the pairs with another status.
+#[track_caller]
+fn table(pairs: &[(&str, &str)], expected: VerdictStatus) {
+    let response = |answer: &str| format!("So it is $\\boxed{{{answer}}}$.");
+    let others: Vec<_> = pairs
+        .iter()
+        .map(|(reference, answer)| (*reference, *answer, graded(&response(answer), reference)))
+        .filter(|(_, _, (status, _))| *status != expected)
+        .collect();
+    assert!(others.is_empty(), "not {expected:?}: {others:#?}");
+}
+
 #[test]
-fn hostile_text_neither_hangs_nor_panics() {
+fn equal_mathematics_is_equal_however_it_is_written() {
+    table(
+        &[
+            ("\\frac{1}{2}", "0.5"),
+            ("\\frac12", "\\dfrac{2}{4}"),
+            ("2\\frac{1}{2}", "5/2"),
+            ("½", "1/2"),
+            ("\\sqrt{8}", "2\\sqrt{2}"),
+            ("\\sqrt{6}", "\\sqrt{2}\\cdot\\sqrt3"),
+            ("\\frac{1}{\\sqrt{2}}", "\\frac{\\sqrt{2}}{2}"),
+            ("\\sqrt[3]{16}", "2\\sqrt[3]{2}"),
+            ("1+\\sqrt{2}", "\\sqrt{3+2\\sqrt{2}}"),
+            ("\\frac{\\sqrt{5}-1}{2}", "\\frac{2}{1+\\sqrt{5}}"),
+            ("\\frac{\\pi}{2}", "\\pi/2"),
+            ("2\\pi", "2*pi"),
+            ("x^2+2x+1", "(x+1)^2"),
+            ("\\frac{x^2-1}{x-1}", "x+1"),
+            ("3x^2y - y", "y(3x^2-1)"),
+            ("e^{2x}", "(e^x)^2"),
+            ("2^{n+1}", "2\\cdot 2^n"),
+            ("\\sin^2 x", "1-\\cos^2 x"),
+            ("\\sin 2x", "2\\sin x\\cos x"),
+            ("\\log_2 8", "3"),
+            ("\\ln 8", "3\\ln 2"),
+            ("\\frac{1}{2}", "\\sin(30^\\circ)"),
+            ("5!", "120"),
+            ("\\binom{5}{2}", "10"),
+            ("2^{100}", "1267650600228229401496703205376"),
+            ("3+4i", "4i+3"),
+            ("-1", "e^{i\\pi}"),
+            ("i", "\\sqrt{-1}"),
+            ("|x|", "\\sqrt{x^2}"),
+            ("10^{10^{10}}", "10^{10^{10}}"),
+            ("6.02 \\times 10^{23}", "6.02e23"),
+            ("1,234", "1234"),
+            ("1{,}234{,}567", "1234567"),
+            ("x = 5", "5"),
+            ("5", "x = 5"),
+            ("y = 2x + 1", "2x+1"),
+            ("2x + 4y = 6", "x = 3 - 2y"),
+            ("x > 3", "3 < x"),
+            ("x > 3", "(3, \\infty)"),
+            ("1 < x \\le 2", "(1, 2]"),
+            ("x \\in [1, 2]", "[1,2]"),
+            ("(-\\infty, 1) \\cup (2, \\infty)", "(2,\\infty)\\cup(-\\infty,1)"),
+            ("x<1 \\text{ or } x>2", "(-\\infty,1)\\cup(2,\\infty)"),
+            ("(1, \\frac{1}{2})", "\\left(1, 0.5\\right)"),
+            ("1, 2", "2, 1"),
+            ("1, 2", "\\{2, 1\\}"),
+            ("\\pm 2", "2, -2"),
+            ("1 \\pm \\sqrt{2}", "1-\\sqrt2, 1+\\sqrt2"),
+            ("\\emptyset", "\\{\\}"),
+            ("5 \\text{ or } 6", "5, 6"),
+            ("\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&\\frac{8}{2}\\end{bmatrix}"),
+            ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "(1, 2)"),
+            ("90^\\circ", "90"),
+            ("12\\text{ cm}^2", "12"),
+            ("12", "12\\,\\mathrm{cm}"),
+            ("\\$5.00", "5"),
+            ("3:2", "3:2"),
+            ("2516_8", "2516_{8}"),
+            ("2516_8", "2516"),
+            ("\\text{Monday}", "monday"),
+            ("B", "\\text{(B)}"),
+            ("(B)", "B"),
+            ("B", "(B) 12"),
+            ("\\frac{1}{3}", "0.333333"),
+            ("\\sqrt{2}", "1.41421356"),
+            ("\\pi", "\\pi \\approx 3.14"),
+            ("0.3", "0.30000000000000004"),
+            ("five", "5"),
+        ],
+        VerdictStatus::Correct,
+    );
+}
+
+#[test]
+fn different_mathematics_is_different() {
+    table(
+        &[
+            ("\\frac{1}{3}", "0.33"),
+            ("\\frac{1}{3}", "0.3333"),
+            ("\\pi", "3.14"),
+            ("\\pi", "\\frac{22}{7}"),
+            ("\\sqrt{2}", "1.4142"),
+            ("0", "0.0000001"),
+            ("\\sqrt{8}", "\\sqrt{2}"),
+            ("\\sqrt{x^2}", "x"),
+            ("x+1", "y+1"),
+            ("x = 5", "y = 5"),
+            ("x^2 + 1", "x^2 - 1"),
+            ("2x + z = 1", "1"),
+            ("x > 3", "x \\ge 3"),
+            ("x > 3", "x < 3"),
+            ("(1, 2)", "(2, 1)"),
+            ("(1, 2)", "[1, 2]"),
+            ("1, 2", "1, 2, 3"),
+            ("1, 2", "1"),
+            ("2516_8", "2516_7"),
+            ("2516_8", "1358"),
+            ("\\frac{1}{0}", "5"),
+            ("2^{100}", "2^{101}"),
+            ("10^{20}", "10^{20}+1"),
+            ("B", "C"),
+            ("B", "(C) 12"),
+            ("50\\%", "5"),
+            ("3", "3!"),
+            ("\\text{Monday}", "5"),
+            ("5", "\\text{five or six}"),
+        ],
+        VerdictStatus::Wrong,
+    );
+}
+
+#[test]
+fn numbers_in_words_answer_numbers() {
+    for (words, number) in [
+        ("five", "5"),
+        ("Twenty-five eggs", "25"),
+        ("one hundred and five", "105"),
+        ("two thousand three hundred", "2300"),
+        ("two thirds", "2/3"),
+        ("half", "0.5"),
+    ] {
+        correct(&format!("The answer is {words}."), number);
+    }
+    for words in ["five and six", "five six", "zero five", "a five-sided figure of one or two"] {
+        wrong(&format!("The answer is {words}."), "11");
+    }
+}
+
+#[test]
+fn percent_is_read_as_the_reference_means_it() {
+    for (answer, reference) in [
+        ("50%", "50"),
+        ("50%", "50%"),
+        ("50%", "0.5"),
+        ("50%", "1/2"),
+        ("0.5", "50%"),
+        ("50", "50\\%"),
+        ("12.5\\%", "12.5"),
+    ] {
+        correct(&format!("The answer is ${answer}$."), reference);
+    }
+    for (answer, reference) in [("5%", "50%"), ("50%", "0.05"), ("500", "50%")] {
+        wrong(&format!("The answer is ${answer}$."), reference);
+    }
+}
+
+#[test]
+fn what_is_too_much_work_is_a_timeout_and_always_the_same() {
+    for (answer, reference) in [
+        ("10^{10^{10}}", "10^{10^{11}}"),
+        ("2^{3^{4^{5}}}", "7"),
+        ("(((9!)!)!)!", "7"),
+        ("100000!", "7"),
+        ("7^{1000000}", "7"),
+        ("1e99999", "7"),
+        ("\\binom{1000000}{500000}", "7"),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(graded(&format!("\\boxed{{{answer}}}"), reference).0, VerdictStatus::Timeout, "{answer}");
+        }
+    }
+    let deep = format!("\\boxed{{{}1{}}}", "(".repeat(500), ")".repeat(500));
+    assert_eq!(graded(&deep, "1").0, VerdictStatus::Timeout);
+}
+
+/// Runs `work` on a stack far smaller than a thread's own, and says how long it took.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) -> std::time::Duration {
     let started = std::time::Instant::now();
+    std::thread::Builder::new().stack_size(512 << 10).spawn(work).unwrap().join().unwrap();
+    started.elapsed()
+}
+
+#[test]
+fn hostile_text_neither_hangs_nor_overflows_the_stack() {
     for piece in [
         "\\boxed{",
         "#### ",
@@ -189,11 +376,84 @@ fn hostile_text_neither_hangs_nor_panics() {
         "1/2/",
         "\\",
         " million",
+        "[",
+        "]",
+        "\\{",
+        "|x",
+        "2^",
+        "x_",
+        "!",
+        "\\sqrt",
+        "\\sqrt[",
+        "\\sin ",
+        "+1",
+        "*x",
+        "/y",
+        "\\pm",
+        "x,",
+        "\\left(",
+        "\\begin{pmatrix}",
+        "&1",
+        "\\\\",
+        "9^9",
+        "(x+y+z)^9",
+        "1<x",
+        "\\cup",
+        "\\text{",
+        "'",
+        "%",
+        "°",
+        "answer is $x$ ",
+        "\\boxed{1} and ",
     ] {
-        let text = piece.repeat(200_000 / piece.len());
-        let _ = grade(&text, &text);
-        let _ = grade(&format!("The answer is {text}"), "10^10^10^10");
-        let _ = grade(&text, "9999999!");
+        let text = piece.repeat(100_000 / piece.len());
+        let took = on_a_small_stack(move || {
+            let _ = grade(&text, &text);
+            let _ = grade(&format!("The answer is {text}"), "10^10^10^10");
+            let _ = grade(&text, "9999999!");
+            for length in [350, 4000] {
+                let short = text.get(..text.floor_char_boundary(length)).unwrap_or_default();
+                let _ = grade(&format!("\\boxed{{{short}}}"), "x^2+1");
+                let _ = grade("\\boxed{x^2+1}", short);
+                let _ = grade(&format!("The answer is ${short}$"), short);
+            }
+        });
+        assert!(took.as_secs_f64() < 5.0, "{piece:?} took {took:?}");
     }
-    assert!(started.elapsed().as_secs() < 20, "took {:?}", started.elapsed());
+}
+
+#[test]
+fn ten_megabytes_of_anything_are_read_once() {
+    for piece in ["(", "{", "\\boxed{", "[", "$", "9", "answer is (", " ", "\n"] {
+        let text = piece.repeat((10 << 20) / piece.len());
+        let took = on_a_small_stack(move || drop(grade(&text, "7")));
+        assert!(took.as_secs_f64() < 5.0, "{piece:?} took {took:?}");
+    }
+}
+
+#[test]
+fn towers_of_work_end_soon() {
+    let wide = (0..200).map(|i| format!("(x_{i}+y_{i})")).collect::<String>();
+    let roots = "\\sqrt{2+".repeat(35) + "2" + &"}".repeat(35);
+    let list = (0..600).map(|i| format!("{i}.5")).collect::<Vec<_>>().join(", ");
+    let reversed = (0..600).rev().map(|i| format!("{i}.5")).collect::<Vec<_>>().join(", ");
+    let digits = "7".repeat(4000);
+    for (answer, reference) in [
+        (wide.clone(), wide.replace('+', "-")),
+        ("(a+b+c+d+e+f)^{60}".to_owned(), "(a+b+c+d+e-f)^{60}".to_owned()),
+        ("(a+b+c+d+e+f)^{60}+1".to_owned(), "1+(f+e+d+c+b+a)^{60}".to_owned()),
+        (roots.clone(), roots.replacen("+2}", "+3}", 1)),
+        (list, reversed),
+        (digits.clone(), format!("{digits}+1")),
+        (format!("\\sqrt{{{digits}}}"), format!("\\sqrt{{{digits}+1}}")),
+        (format!("{digits}^{{2}}"), format!("{digits}^{{3}}")),
+        ("x^{65536}".to_owned(), "x^{65535}".to_owned()),
+        ("(x+1)^{65536}".to_owned(), "(x+1)^{65535}".to_owned()),
+        ("1/(1+1/(".repeat(18) + "x" + &"))".repeat(18), "x".to_owned()),
+        ("2000!".to_owned(), "1999!".to_owned()),
+    ] {
+        let what = format!("{answer:.40}");
+        let took = on_a_small_stack(move || drop(grade(&format!("\\boxed{{{answer}}}"), &reference)));
+        assert!(took.as_secs_f64() < 2.0, "{what} took {took:?}");
+    }
 }
