@@ -25,6 +25,7 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
     ),
     tags(
         (name = "score", description = "Contrastive scores of a trajectory's tokens"),
+        (name = "verify", description = "Grading of responses against reference answers"),
         (name = "models", description = "The loaded models, adapters and their roles"),
         (name = "text", description = "The model's tokenizer"),
         (name = "traces", description = "Stored analyses"),

@@ -160,7 +160,7 @@ struct TopTokenDto {
 /// Whether the response reaches the reference answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Verdict)]
-struct VerdictDto {
+pub(super) struct VerdictDto {
     status: VerdictStatusDto,
     /// The final answer as the response wrote it.
     extracted: Option<String>,
@@ -169,7 +169,8 @@ struct VerdictDto {
     span: Option<[usize; 2]>,
 }
 
-/// `unparsed`: no final answer was found. `timeout`: the comparison took too long.
+/// `unparsed`: no final answer was found. `timeout`: the comparison would take more than its
+/// budget of steps.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = VerdictStatus)]

@@ -22,6 +22,7 @@ mod server;
 mod state;
 mod text;
 mod traces;
+mod verify;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
@@ -47,6 +48,7 @@ fn open_routes() -> OpenApiRouter<AppState> {
 fn keyed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score::score))
+        .routes(routes!(verify::verify))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))
