@@ -16,3 +16,4 @@ mod score;
 mod support;
 mod text;
 mod traces;
+mod verify;
