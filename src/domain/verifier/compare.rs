@@ -149,7 +149,12 @@ fn undressed(answer: &str) -> &str {
 
 /// Text in one case without blanks and dressing.
 fn folded(answer: &str) -> String {
-    let plain: String = undressed(answer).chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+    let plain: String = undressed(answer)
+        .trim_matches(['\'', '’', '‘'])
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .flat_map(char::to_lowercase)
+        .collect();
     let plain = ["\\left", "\\right", "\\!", "\\,", "\\;", "\\ "]
         .iter()
         .fold(plain.replace("\\dfrac", "\\frac"), |text, noise| text.replace(noise, ""));

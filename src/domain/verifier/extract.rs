@@ -128,11 +128,16 @@ fn boxes<'a>(text: &'a str, at: usize, budget: &mut Budget) -> Search<Piece<'a>>
 /// The answer in the sentence that begins at `from`.
 fn sentence<'a>(region: &'a str, from: usize, budget: &mut Budget) -> Search<Found<'a>> {
     let start = from + opening(&region[from..]);
-    if let Some(formula) = formulas(region, start, budget)? {
+    if let Some((formula, _)) = formulas(region, start, budget)? {
         return Ok(Some(Found::Definite(formula)));
     }
     let window = &region[start..start + floor(&region[start..], PHRASE)];
+    budget.spend(window.len() as u64)?;
     let Some(phrase) = trimmed(region, start, start + sentence_end(window)) else { return Ok(None) };
+    // `Final Answer: The final answer is 18.`: the next marker is nearer.
+    if phrase.text.to_ascii_lowercase().contains("answer is ") {
+        return Ok(None);
+    }
     if let Some(at) = window[..phrase.start - start + phrase.text.len()].find("\\boxed") {
         return Ok(boxes(region, start + at, budget)?.map(|piece| Found::Definite(whole(piece))));
     }
@@ -196,6 +201,11 @@ fn read<'a>(phrase: Piece<'a>, budget: &mut Budget) -> Result<Found<'a>, Exhaust
     if !wordy || (text.contains(['(', '\\', '^', '/', '=']) && parse(text, budget)?.is_some()) {
         return Ok(Found::Definite(whole(phrase)));
     }
+    // `not 5` and `between 5 and 6` do not say 5 or 6.
+    let head = text.split_whitespace().next().unwrap_or_default().to_lowercase();
+    if ["not", "between", "from", "either", "neither", "less", "more", "unknown"].contains(&head.as_str()) {
+        return Ok(Found::Words(whole(phrase)));
+    }
     Ok(Found::Words(match last_number(text) {
         Some(literal) => {
             let literal = Piece { start: phrase.start + literal.start, ..literal };
@@ -224,8 +234,8 @@ fn behind_equals(phrase: Piece<'_>) -> Option<Piece<'_>> {
     is_unit(rest).then(|| part(phrase, after + found.start, after + found.end))
 }
 
-/// The formula at `start`, or the formulas that are listed there: `$x = 1$ and $y = 2$`.
-fn formulas<'a>(region: &'a str, start: usize, budget: &mut Budget) -> Search<FinalAnswer<'a>> {
+/// The formula at `start`, or the formulas that are listed there, and where they end: `$x = 1$ and $y = 2$`.
+fn formulas<'a>(region: &'a str, start: usize, budget: &mut Budget) -> Search<(FinalAnswer<'a>, usize)> {
     let Some((first, mut end)) = formula(region, start, budget)? else { return Ok(None) };
     let mut listed = None;
     loop {
@@ -241,10 +251,10 @@ fn formulas<'a>(region: &'a str, start: usize, budget: &mut Budget) -> Search<Fi
         listed = Some(Piece { text: &region[start..end], start });
     }
     if let Some(listed) = listed {
-        return Ok(Some(whole(listed)));
+        return Ok(Some((whole(listed), end)));
     }
     if let Some(at) = first.text.find("\\boxed") {
-        return Ok(boxes(region, first.start + at, budget)?.map(whole));
+        return Ok(boxes(region, first.start + at, budget)?.map(|piece| (whole(piece), end)));
     }
     // `$50$%`, `$18$ dollars`
     let percent = region[end..].trim_start().starts_with(['%', '\\'])
@@ -256,7 +266,7 @@ fn formulas<'a>(region: &'a str, start: usize, budget: &mut Budget) -> Search<Fi
         Some(found) => part(first, found.start, found.end),
         None => behind_equals(first).unwrap_or(first),
     };
-    Ok(Some(FinalAnswer { literal, phrase }))
+    Ok(Some((FinalAnswer { literal, phrase }, end)))
 }
 
 /// The content of the formula whose delimiter stands at `at`, and where the formula ends. Between single dollars, which
@@ -276,7 +286,8 @@ fn formula<'a>(region: &'a str, at: usize, budget: &mut Budget) -> Search<(Piece
     let piece = Piece { text: piece.text.trim_end_matches(['.', ',']), ..piece };
     if *open == "$" {
         let money = window[..length].ends_with(char::is_whitespace) || window[..length].contains('\n');
-        if money || parse(piece.text, budget)?.is_none() && !piece.text.contains('\\') {
+        let word = piece.text.chars().all(char::is_alphabetic);
+        if money || !word && !piece.text.contains('\\') && parse(piece.text, budget)?.is_none() {
             return Ok(None);
         }
     }
@@ -293,10 +304,10 @@ fn unmarked<'a>(region: &'a str, budget: &mut Budget) -> Search<FinalAnswer<'a>>
         at += next;
         let rest = &region[at..];
         let opens = DELIMITERS.iter().any(|(open, _)| rest.starts_with(open));
-        match if opens { formula(region, at, budget)? } else { None } {
-            Some((_, end)) => {
+        match if opens { formulas(region, at, budget)? } else { None } {
+            Some((found, end)) => {
                 if end > from {
-                    formula_found = formulas(region, at, budget)?;
+                    formula_found = Some(found);
                 }
                 at = end;
             }
@@ -318,7 +329,11 @@ fn clause(rest: &str) -> bool {
     if !words.starts_with(' ') || word.len() < 2 || joins.contains(&word.as_str()) {
         return false;
     }
-    if super::words::is_mathematics(&word) {
+    // `2 hours and 30 minutes` is no 2.
+    let second_value =
+        words.split(" and ").nth(1).is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit() || c == '$'));
+    let short = words.split(" and ").next().is_some_and(|before| before.split_whitespace().count() <= 2);
+    if super::words::is_mathematics(&word) || second_value && short {
         return false;
     }
     // `15 gallons * 8 pints = 120`: still calculating, unless a new clause gives the reason.

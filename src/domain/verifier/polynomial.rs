@@ -109,7 +109,7 @@ impl Polynomial {
         for (left, a) in &self.terms {
             for (right, b) in &other.terms {
                 pay(a, b, budget)?;
-                budget.spend(16 + (left.len() + right.len()) as u64 * 4)?;
+                budget.spend(40 + (left.len() + right.len()) as u64 * 4)?;
                 let mut coefficient = a * b;
                 let monomial = reduced(merged(left, right)?, &mut coefficient, atoms, budget)?;
                 let entry = product.terms.entry(monomial).or_insert_with(BigRational::zero);

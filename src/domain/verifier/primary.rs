@@ -67,8 +67,9 @@ impl Parser<'_> {
     /// Whether the next token begins a factor of an implicit product behind `last`.
     pub(super) fn begins_factor(&self, last: Option<&Expr>) -> bool {
         match self.peek() {
-            // `2 3` is no product; `x 3` is not written either.
-            Some(Token::Number { .. } | Token::Text(_)) => false,
+            // `2 3` is no product, and `x 3` is not written either; `3!2!` is.
+            Some(Token::Number { .. }) => matches!(last, Some(Expr::Factorial(_))),
+            Some(Token::Text(_)) => false,
             Some(Token::Word(word)) => !matches!(word.as_str(), "and" | "or"),
             Some(Token::Command(name)) => match name.as_str() {
                 "frac" | "dfrac" | "tfrac" => !matches!(last, Some(Expr::Text(_))),

@@ -311,6 +311,16 @@ impl<'a> Lexer<'a> {
                 end += 1 + taken;
             }
         }
+        if let Some((period, taken)) = repeating(&rest[end..]).filter(|_| digits.len() <= 64) {
+            let head = BigInt::parse_bytes(digits.as_bytes(), 10).unwrap_or_default();
+            budget.spend(period.len() as u64)?;
+            let Some(period_value) = BigInt::parse_bytes(period.as_bytes(), 10) else { return Ok(None) };
+            let nines = BigInt::from(10u32).pow(period.len()) - 1u32;
+            let (head, tail) = (BigRational::from_integer(head), BigRational::new(period_value, nines));
+            let value = (head + tail) / BigRational::from_integer(BigInt::from(10u32).pow(places));
+            let text = rest[..end + taken].to_owned();
+            return Ok(self.push(Token::Number { value: Literal { value, places: 0 }, text }, end + taken));
+        }
         let text = rest[..end].to_owned();
         let mut exponent = -i64::try_from(places).unwrap_or(i64::MAX);
         if let Some((value, taken)) = scientific(&rest[end..]) {
@@ -346,6 +356,15 @@ fn take(into: &mut String, text: &str) -> usize {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     into.push_str(&text[..digits]);
     digits
+}
+
+/// `\overline{6}` behind decimals: the period and the length of it all.
+fn repeating(text: &str) -> Option<(&str, usize)> {
+    let after = text.strip_prefix('.').unwrap_or(text);
+    let inner = after.strip_prefix("\\overline{").or_else(|| after.strip_prefix("\\bar{"))?;
+    let digits = inner.bytes().take_while(u8::is_ascii_digit).count();
+    let closed = (1..=64).contains(&digits) && inner[digits..].starts_with('}');
+    closed.then(|| (&inner[..digits], text.len() - inner.len() + digits + 1))
 }
 
 /// `e-3` behind digits: the exponent and its length.
