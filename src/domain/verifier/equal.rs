@@ -101,6 +101,7 @@ fn member(rest: &[(Relation, Expr)]) -> Option<&Expr> {
 }
 
 /// `a \pm b` as the two values that it stands for, at the top of an expression or behind an equals sign.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
 fn plus_minus(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::PlusMinus(before, after) => {
@@ -135,7 +136,12 @@ fn any_value(wanted: &Expr, given: &Expr, budget: &mut Budget) -> Answer {
         match relation {
             Relation::Approximately => values.push(before),
             Relation::Equal => {}
-            _ => return Ok(false),
+            Relation::NotEqual
+            | Relation::Less
+            | Relation::LessOrEqual
+            | Relation::Greater
+            | Relation::GreaterOrEqual
+            | Relation::In => return Ok(false),
         }
         before = value;
     }

@@ -300,6 +300,7 @@ impl Normalizer<'_> {
         self.multiply(factor, &root)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
     fn function(&mut self, function: Function, of: &Expr) -> Form {
         let of = self.form(of)?;
         if let Some(value) = of.as_constant() {

@@ -129,6 +129,7 @@ impl Parser<'_> {
         Ok(Some(if rest.is_empty() { first } else { Expr::Relation(Box::new(first), rest) }))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
     fn relation_sign(&mut self) -> Option<Relation> {
         let relation = match self.peek()? {
             Token::Sign('=') => Relation::Equal,
@@ -299,6 +300,7 @@ impl Parser<'_> {
     }
 
     /// `30^\circ` and `5^{\text{th}}`, behind the `^`.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
     fn degrees_or_ordinal(&mut self, base: &Expr) -> Option<Expr> {
         let braced = usize::from(self.is('{'));
         let found = match self.ahead(braced)? {

@@ -11,10 +11,10 @@ type Chain<'a> = (&'a Expr, &'a [(Relation, Expr)]);
 /// Whether two chains say the same.
 pub(super) fn same(wanted: Chain<'_>, given: Chain<'_>, budget: &mut Budget) -> Result<bool, Exhausted> {
     // `x = 2 + 3 = 5`: an assignment's value is at the end.
-    if let (Some((name, value)), Some((other, others))) = (assignment(wanted), assignment(given)) {
-        if name == other {
-            return equal::same(value, others, budget);
-        }
+    if let (Some((name, value)), Some((other, others))) = (assignment(wanted), assignment(given))
+        && name == other
+    {
+        return equal::same(value, others, budget);
     }
     if wanted.1.len() != given.1.len() {
         return Ok(false);
@@ -76,6 +76,7 @@ fn link(wanted: Link<'_>, given: Link<'_>, budget: &mut Budget) -> Result<bool, 
 }
 
 /// The intervals that inequalities of one variable describe; `None` if it is none.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
 pub(super) fn intervals(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Relation(first, rest) => interval(first, rest).map(|interval| vec![interval]),
@@ -87,10 +88,7 @@ pub(super) fn intervals(expr: &Expr) -> Option<Vec<Expr>> {
 
 /// The parts of a union, or the expression as its own only part.
 pub(super) fn parts(expr: &Expr) -> Vec<Expr> {
-    match expr {
-        Expr::Union(parts) => parts.clone(),
-        other => vec![other.clone()],
-    }
+    if let Expr::Union(parts) = expr { parts.clone() } else { vec![expr.clone()] }
 }
 
 fn interval(first: &Expr, rest: &[(Relation, Expr)]) -> Option<Expr> {

@@ -21,10 +21,10 @@ pub(super) fn equal(a: &Expr, b: &Expr, budget: &mut Budget) -> Result<bool, Exh
     let exact = exact(a, b, &mut normalizer);
     let dependent = normalizer.atoms.dependent;
     match exact {
-        Ok((true, _)) => return Ok(true),
-        Ok((false, (left, right))) => {
+        Ok(Exact::Equal) => return Ok(true),
+        Ok(Exact::Different(values)) => {
             if places(a).or(places(b)).is_some() {
-                return rounded(a, b, left.zip(right), budget);
+                return rounded(a, b, values, budget);
             }
             // Of independent atoms, different polynomials are different values.
             if !dependent {
@@ -40,15 +40,19 @@ pub(super) fn equal(a: &Expr, b: &Expr, budget: &mut Budget) -> Result<bool, Exh
     numeric::equal(a, b, budget)
 }
 
-/// Whether the normal forms are equal, and the values of those that are rational numbers.
-fn exact(
-    a: &Expr,
-    b: &Expr,
-    normalizer: &mut Normalizer<'_>,
-) -> Result<(bool, (Option<BigRational>, Option<BigRational>)), NoForm> {
+/// How two normal forms compare.
+enum Exact {
+    Equal,
+    /// With both values, where they are rational numbers.
+    Different(Option<(BigRational, BigRational)>),
+}
+
+fn exact(a: &Expr, b: &Expr, normalizer: &mut Normalizer<'_>) -> Result<Exact, NoForm> {
     let (left, right) = (normalizer.form(a)?, normalizer.form(b)?);
-    let equal = normalizer.difference(&left, &right)?.is_zero();
-    Ok((equal, (constant(&left), constant(&right))))
+    if normalizer.difference(&left, &right)?.is_zero() {
+        return Ok(Exact::Equal);
+    }
+    Ok(Exact::Different(constant(&left).zip(constant(&right))))
 }
 
 fn constant(fraction: &Fraction) -> Option<BigRational> {
@@ -56,6 +60,7 @@ fn constant(fraction: &Fraction) -> Option<BigRational> {
 }
 
 /// The decimal places of a plain decimal that has enough of them to be somebody's rounding.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a few of many kinds are meant, and any other kind is not")]
 fn places(expr: &Expr) -> Option<u32> {
     match expr {
         Expr::Number(number) => Some(number.places).filter(|places| *places >= PLACES),
