@@ -3,7 +3,8 @@
 use super::budget::{Budget, Exhausted};
 use super::equal;
 use super::expr::{Expr, Literal};
-use super::extract::{self, FinalAnswer, Piece};
+use super::extract::{FinalAnswer, Piece};
+use super::formulas;
 use super::literal;
 use super::parse::parse;
 use super::units::is_unit;
@@ -18,7 +19,7 @@ pub(super) fn reference_answer<'a>(reference: &'a str, budget: &mut Budget) -> R
         return Ok(answer.trim());
     }
     if let Some(at) = reference.rfind("\\boxed")
-        && let Some((inside, _)) = extract::boxed(reference, at, budget)?
+        && let Some((inside, _)) = formulas::boxed(reference, at, budget)?
     {
         return Ok(inside.text);
     }

@@ -5,6 +5,7 @@
 //! (`The answer is found by …`). Without any marker the last number or formula counts.
 
 use super::budget::{Budget, Exhausted};
+use super::formulas::{boxes, formulas, opens};
 use super::literal;
 use super::markers::{Marker, next_marker, own_part};
 use super::parse::parse;
@@ -28,11 +29,7 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 /// Longest phrase, in bytes, that is read behind a marker.
-const PHRASE: usize = 400;
-/// Longest content of a `\boxed{…}` or a formula, in bytes.
-const FORMULA: usize = 4096;
-/// Delimiters of formulas, the longer ones first.
-const DELIMITERS: [(&str, &str); 4] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")];
+pub(super) const PHRASE: usize = 400;
 
 /// How sure it is that a marker's phrase is an answer.
 enum Found<'a> {
@@ -40,7 +37,7 @@ enum Found<'a> {
     Words(FinalAnswer<'a>),
 }
 
-type Search<T> = Result<Option<T>, Exhausted>;
+pub(super) type Search<T> = Result<Option<T>, Exhausted>;
 
 /// The first final answer of a response, or its last number or formula where nothing marks one.
 ///
@@ -69,59 +66,6 @@ pub(super) fn final_answer<'a>(response: &'a str, budget: &mut Budget) -> Search
     match words {
         Some(words) => Ok(Some(words)),
         None => unmarked(region, budget),
-    }
-}
-
-/// The content of the `\boxed{…}` or `\boxed 5` that begins at `at`, braces balanced, and where the box ends.
-pub(super) fn boxed<'a>(text: &'a str, at: usize, budget: &mut Budget) -> Search<(Piece<'a>, usize)> {
-    let name = if text[at..].starts_with("\\boxed") { 6 } else { 5 };
-    let after = &text[at + name..];
-    let blanks = after.len() - after.trim_start_matches(' ').len();
-    let open = at + name + blanks;
-    if !text[open..].starts_with('{') {
-        // TeX takes the next token: `\boxed 5`.
-        let window = &text[open..open + floor(&text[open..], PHRASE)];
-        let end = window.find(|c: char| c.is_whitespace() || c == '$').unwrap_or(window.len());
-        return Ok(trimmed(text, open, open + end).map(|piece| (piece, open + end)));
-    }
-    let mut depth = 0usize;
-    let mut escaped = false;
-    for (offset, byte) in text[open..].bytes().enumerate().take(FORMULA) {
-        budget.spend(1)?;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Ok(trimmed(text, open + 1, open + offset).map(|piece| (piece, open + offset + 1)));
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
-/// The box at `at`, or all boxes from there that are listed: `\boxed{1} and \boxed{2}` is one answer.
-fn boxes<'a>(text: &'a str, at: usize, budget: &mut Budget) -> Search<Piece<'a>> {
-    let Some((first, mut end)) = boxed(text, at, budget)? else { return Ok(None) };
-    let mut listed = None;
-    loop {
-        let window = &text[end..end + floor(&text[end..], 24)];
-        let between = window.find("\\boxed").map(|length| &window[..length]);
-        let Some(between) = between.filter(|between| {
-            let words = between.trim_matches(|c: char| c.is_whitespace() || matches!(c, '$' | ',' | '(' | ')' | '\\'));
-            !between.contains('\n') && between.len() > 1 && matches!(words, "" | "and" | "or")
-        }) else {
-            return Ok(Some(listed.unwrap_or(first)));
-        };
-        let Some((_, next)) = boxed(text, end + between.len(), budget)? else {
-            return Ok(Some(listed.unwrap_or(first)));
-        };
-        end = next;
-        listed = Some(Piece { text: &text[at..end], start: at });
     }
 }
 
@@ -223,7 +167,7 @@ fn annotated(phrase: Piece<'_>) -> Option<Piece<'_>> {
 }
 
 /// The number that one equation, or a chain of them, comes to.
-fn behind_equals(phrase: Piece<'_>) -> Option<Piece<'_>> {
+pub(super) fn behind_equals(phrase: Piece<'_>) -> Option<Piece<'_>> {
     let text = phrase.text;
     let after = text.rfind('=')? + 1;
     let several = text[..after].contains([',', ';', '<', '>', '\u{2264}', '\u{2265}']) && text.matches('=').count() > 1
@@ -232,66 +176,6 @@ fn behind_equals(phrase: Piece<'_>) -> Option<Piece<'_>> {
     let found = literal::leading(&text[after..]).filter(|_| !several)?;
     let rest = text[after + found.end..].trim_end_matches(['$', '\\', ')', ']', ' ']);
     is_unit(rest).then(|| part(phrase, after + found.start, after + found.end))
-}
-
-/// The formula at `start`, or the formulas that are listed there, and where they end: `$x = 1$ and $y = 2$`.
-fn formulas<'a>(region: &'a str, start: usize, budget: &mut Budget) -> Search<(FinalAnswer<'a>, usize)> {
-    let Some((first, mut end)) = formula(region, start, budget)? else { return Ok(None) };
-    let mut listed = None;
-    loop {
-        let rest = &region[end..];
-        let window = &rest[..floor(rest, 16)];
-        let next = window.find(['$', '\\']).filter(|length| {
-            let between = window[..*length].trim_matches([' ', ',']);
-            *length > 0 && matches!(between, "" | "and" | "or")
-        });
-        let Some(length) = next else { break };
-        let Some((_, after)) = formula(region, end + length, budget)? else { break };
-        end = after;
-        listed = Some(Piece { text: &region[start..end], start });
-    }
-    if let Some(listed) = listed {
-        return Ok(Some((whole(listed), end)));
-    }
-    if let Some(at) = first.text.find("\\boxed") {
-        return Ok(boxes(region, first.start + at, budget)?.map(|piece| (whole(piece), end)));
-    }
-    // `$50$%`, `$18$ dollars`
-    let percent = region[end..].trim_start().starts_with(['%', '\\'])
-        && region[end..].trim_start_matches([' ', '\\']).starts_with('%');
-    let stop = if percent { end + region[end..].find('%').map_or(0, |at| at + 1) } else { end };
-    let phrase = if percent { Piece { text: &region[start..stop], start } } else { first };
-    let number = literal::leading(first.text).filter(|found| is_unit(&first.text[found.end..]));
-    let literal = match number {
-        Some(found) => part(first, found.start, found.end),
-        None => behind_equals(first).unwrap_or(first),
-    };
-    Ok(Some((FinalAnswer { literal, phrase }, end)))
-}
-
-/// The content of the formula whose delimiter stands at `at`, and where the formula ends. Between single dollars, which
-/// may be money, only what reads as mathematics counts.
-fn formula<'a>(region: &'a str, at: usize, budget: &mut Budget) -> Search<(Piece<'a>, usize)> {
-    let rest = &region[at..];
-    let Some((open, close)) = DELIMITERS.iter().find(|(open, _)| rest.starts_with(open)) else { return Ok(None) };
-    let limit = if *open == "$" { PHRASE } else { FORMULA };
-    let inside = &rest[open.len()..];
-    let window = &inside[..floor(inside, limit)];
-    budget.spend(window.len() as u64)?;
-    let Some(length) = window.match_indices(close).map(|(at, _)| at).find(|at| !window[..*at].ends_with('\\')) else {
-        return Ok(None);
-    };
-    let (start, end) = (at + open.len(), at + open.len() + length);
-    let Some(piece) = trimmed(region, start, end) else { return Ok(None) };
-    let piece = Piece { text: piece.text.trim_end_matches(['.', ',']), ..piece };
-    if *open == "$" {
-        let money = window[..length].ends_with(char::is_whitespace) || window[..length].contains('\n');
-        let word = piece.text.chars().all(char::is_alphabetic);
-        if money || !word && !piece.text.contains('\\') && parse(piece.text, budget)?.is_none() {
-            return Ok(None);
-        }
-    }
-    Ok((!piece.text.is_empty()).then_some((piece, end + close.len())))
 }
 
 /// The last number, or the formula that it stands in or that comes after it.
@@ -303,8 +187,7 @@ fn unmarked<'a>(region: &'a str, budget: &mut Budget) -> Search<FinalAnswer<'a>>
     while let Some(next) = region[at..].find(['$', '\\']) {
         at += next;
         let rest = &region[at..];
-        let opens = DELIMITERS.iter().any(|(open, _)| rest.starts_with(open));
-        match if opens { formulas(region, at, budget)? } else { None } {
+        match if opens(rest) { formulas(region, at, budget)? } else { None } {
             Some((found, end)) => {
                 if end > from {
                     formula_found = Some(found);
@@ -414,7 +297,7 @@ fn sentence_end(text: &str) -> usize {
 }
 
 /// The piece between two offsets without the blanks and Markdown around it; `None` if nothing is left.
-fn trimmed(text: &str, start: usize, end: usize) -> Option<Piece<'_>> {
+pub(super) fn trimmed(text: &str, start: usize, end: usize) -> Option<Piece<'_>> {
     let dress = |c: char| c.is_whitespace() || matches!(c, '*' | '`');
     let inner = text[start..end].trim_start_matches(dress);
     let start = end - inner.len();
@@ -422,15 +305,15 @@ fn trimmed(text: &str, start: usize, end: usize) -> Option<Piece<'_>> {
     (!inner.is_empty()).then_some(Piece { text: inner, start })
 }
 
-fn whole(piece: Piece<'_>) -> FinalAnswer<'_> {
+pub(super) fn whole(piece: Piece<'_>) -> FinalAnswer<'_> {
     FinalAnswer { literal: piece, phrase: piece }
 }
 
-fn part(phrase: Piece<'_>, start: usize, end: usize) -> Piece<'_> {
+pub(super) fn part(phrase: Piece<'_>, start: usize, end: usize) -> Piece<'_> {
     Piece { text: &phrase.text[start..end], start: phrase.start + start }
 }
 
 /// The largest character boundary at or below `at`.
-fn floor(text: &str, at: usize) -> usize {
+pub(super) fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at)
 }

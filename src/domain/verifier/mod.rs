@@ -1,10 +1,11 @@
 //! The verifier: does a response reach the reference answer?
 //!
-//! The final answer is found in the response ([`extract`], [`markers`], [`literal`]) and compared with the reference
-//! ([`compare`]): as text, as a choice, and as mathematics. Mathematics is cut into [`tokens`], read into a small tree
-//! ([`expr`], by [`parse`] and [`primary`]), and compared by what kind of thing it is ([`equal`], [`relation`]). Values
-//! ([`scalar`]) have an exact normal form, fractions of polynomials with rational coefficients over variables, `\pi`, `i`
-//! and roots ([`normal`], [`polynomial`]); only where that cannot tell, they are evaluated at fixed points ([`numeric`]).
+//! The final answer is found in the response ([`extract`], [`markers`], [`formulas`], [`literal`]) and compared with the
+//! reference ([`compare`]): as text, as a choice, and as mathematics. Mathematics is cut into [`tokens`], read into a small
+//! tree ([`expr`], by [`parse`] and [`primary`]), and compared by what kind of thing it is ([`equal`], [`relation`]).
+//! Values ([`scalar`]) have an exact normal form, fractions of polynomials with rational coefficients over variables,
+//! `\pi`, `i` and roots ([`normal`], [`polynomial`]); only where that cannot tell, they are evaluated at fixed points
+//! ([`numeric`]).
 //!
 //! No input makes it hang: texts, numbers and nesting have bounds, and all work is paid for in steps from a [`budget`].
 //! Steps are counted and not timed, so that the same input has the same verdict on every machine.
@@ -14,6 +15,7 @@ mod compare;
 mod equal;
 mod expr;
 mod extract;
+mod formulas;
 mod literal;
 mod markers;
 mod normal;
@@ -27,8 +29,8 @@ mod tokens;
 mod units;
 mod words;
 
+use self::budget::Budget;
 use super::verdict::{Verdict, VerdictStatus};
-use budget::Budget;
 
 /// Grades a response against a reference answer.
 ///
