@@ -1,9 +1,11 @@
 //! The commands. Each one reads its settings, builds what it needs of the library, and turns its outcome into an exit
 //! code; nothing here is worth calling from elsewhere.
 
+mod lines;
 mod openapi;
 mod score;
 mod serve;
+mod verify;
 mod wiring;
 
 use std::io::Write;
@@ -25,6 +27,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Score a file of trajectories without a server
     Score(score::ScoreArgs),
+    /// Grade a file of responses against their reference answers; no model involved
+    Verify(verify::VerifyArgs),
     /// Write the OpenAPI description of the HTTP API
     Openapi(openapi::OpenApiArgs),
 }
@@ -33,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Score(args) => score::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Openapi(args) => openapi::run(args),
     };
     match outcome {

@@ -1,7 +1,7 @@
 //! `linchpin score`: score a file of trajectories without a server. JSONL in, JSONL out, line for line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,13 +15,11 @@ use linchpin::domain::trace::Trace;
 use linchpin::http::{ApiError, parse_trajectory};
 use serde_json::{Value, json};
 
+use super::lines::{Line, Lines, MAX_LINE_BYTES};
 use super::wiring::{self, Folders};
 
 /// Trajectories under way at once: enough to share passes, few enough to hold in memory.
 const IN_FLIGHT: usize = 8;
-
-/// Longest line, as the server's bound on a body.
-const MAX_LINE_BYTES: usize = 32 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct ScoreArgs {
@@ -117,52 +115,6 @@ fn write_outcome(output: &mut impl Write, number: u64, outcome: Result<Trace, Ap
         Err(error) => serde_json::to_writer(&mut *output, &json!({"error": error.body().error, "line": number}))?,
     }
     output.write_all(b"\n")
-}
-
-/// A line of the input, held only while it has a sensible length.
-enum Line {
-    Whole(Vec<u8>),
-    TooLong,
-}
-
-/// The lines that are not blank, each with its number from 1.
-struct Lines<R> {
-    input: R,
-    number: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn new(input: R) -> Self {
-        Self { input, number: 0 }
-    }
-
-    fn read(&mut self) -> std::io::Result<Option<Line>> {
-        let mut line = Vec::new();
-        let limit = MAX_LINE_BYTES as u64 + 1;
-        if (&mut self.input).take(limit).read_until(b'\n', &mut line)? == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        if line.len() > MAX_LINE_BYTES && line.last() != Some(&b'\n') {
-            self.input.skip_until(b'\n')?;
-            return Ok(Some(Line::TooLong));
-        }
-        Ok(Some(Line::Whole(line)))
-    }
-}
-
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = std::io::Result<(u64, Line)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.read() {
-                Ok(Some(Line::Whole(line))) if line.trim_ascii().is_empty() => {}
-                Ok(line) => return line.map(|line| Ok((self.number, line))),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
 }
 
 /// What a run came to.

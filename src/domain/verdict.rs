@@ -10,7 +10,7 @@ pub enum VerdictStatus {
     Wrong,
     /// No final answer was found in the response.
     Unparsed,
-    /// The comparison took longer than its limit.
+    /// The comparison would take more steps than its budget has; the same texts always do.
     Timeout,
 }
 

@@ -177,7 +177,8 @@ pub(super) struct VerdictDto {
     span: Option<[usize; 2]>,
 }
 
-/// `unparsed`: no final answer was found. `timeout`: the comparison took too long.
+/// `unparsed`: no final answer was found. `timeout`: the comparison would take more than its
+/// budget of steps.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = VerdictStatus)]

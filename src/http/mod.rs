@@ -34,6 +34,7 @@ mod sse;
 mod state;
 mod text;
 mod traces;
+mod verify;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
@@ -65,6 +66,7 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts::get_rollouts))
         .routes(routes!(searches::search))
         .routes(routes!(searches::get_search))
+        .routes(routes!(verify::verify))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
         .routes(routes!(models::unload_adapter))

@@ -21,3 +21,4 @@ mod searches;
 mod support;
 mod text;
 mod traces;
+mod verify;
