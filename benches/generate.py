@@ -152,7 +152,7 @@ def main() -> None:
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     folder, gguf = smollm2()
-    prompt, rest = solved_problems(PreTrainedTokenizerFast.from_pretrained(folder), 2 * PREFIX)
+    prompt, _ = solved_problems(PreTrainedTokenizerFast.from_pretrained(folder), 2 * PREFIX)
     if options.curve:
         return curve(folder, options, prompt)
     engines = {

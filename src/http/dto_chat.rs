@@ -26,7 +26,7 @@ pub(super) struct ChatRequest {
     /// The older name of `max_completion_tokens`.
     max_tokens: Option<usize>,
     /// Number of choices.
-    #[schema(minimum = 1, maximum = 128)]
+    #[schema(minimum = 1, maximum = 1024)]
     n: Option<usize>,
     /// 0 takes the likeliest token each time. 1 by default.
     #[schema(minimum = 0, maximum = 100)]

@@ -27,7 +27,7 @@ pub(super) struct CompletionRequest {
     #[schema(example = 32)]
     max_tokens: Option<usize>,
     /// Choices for each prompt.
-    #[schema(minimum = 1, maximum = 128)]
+    #[schema(minimum = 1, maximum = 1024)]
     n: Option<usize>,
     /// All samples are returned: only the value of `n` is taken.
     best_of: Option<usize>,

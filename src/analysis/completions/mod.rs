@@ -19,7 +19,7 @@ use crate::engine::text::PromptInput;
 /// Most prompts of one request.
 pub const MAX_PROMPTS: usize = 256;
 /// Most samples of one prompt.
-pub const MAX_SAMPLES: usize = 128;
+pub const MAX_SAMPLES: usize = 1024;
 /// Most samples of all prompts together.
 pub const MAX_CHOICES: usize = 1024;
 /// Most of the likeliest tokens that are reported beside each token.
