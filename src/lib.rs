@@ -13,7 +13,7 @@
 //! ```text
 //! main, cli  ->  everything: parses settings, wires the rooms together, shuts down
 //! http       ->  analysis, domain       the only room that knows axum, statuses and the wire's shapes
-//! analysis   ->  engine, store, domain  the use cases: score, roll out, list, export, import, load, swap
+//! analysis   ->  engine, store, domain  the use cases: score, roll out, search, complete, list, load, swap
 //! engine     ->  domain                 what runs models; the only room that knows tensors
 //! store      ->  domain                 what keeps traces; the only room that knows SQL
 //! domain     ->  (serde, thiserror)     trajectories, scores, rules, verdicts: plain values, no async
@@ -38,6 +38,26 @@
 //!    the likeliest tokens), merged in the vocabulary's order.
 //! 6. [`analysis`] flags critical tokens by the request's rule, grades the final answer if a reference was given, stores
 //!    the trace in one transaction, and returns it; [`http`] writes it out.
+//!
+//! `POST /v1/completions` and `/v1/chat/completions` go the same way to [`analysis::CompletionRun`], whose stream of events
+//! is the work itself: the engine draws as it is read, into one JSON answer or into server-sent events, and a dropped answer
+//! cancels the rest.
+//!
+//! # Samples drawn
+//! Rollouts, searches and completions all ask the engine for the same thing: a *tree of samples*
+//! ([`engine::GenerateRequest`]): one sequence, forks of it, samples from each.
+//!
+//! 1. The request waits in the same bounded queue. The device thread admits it when the memory for its shared sequence and
+//!    one of its samples is there, and takes turns between scoring and generation, by time.
+//! 2. The shared sequence is looked up among those read before, and what is missing is read, some hundred tokens a step
+//!    beside the rows that draw. Keys and values lie in pages of 32 positions. A fork shares its pages, and whoever writes
+//!    into a shared page takes a copy.
+//! 3. In each *step* every request has its share of the rows, and a row that ends makes room for the next. Queries whose
+//!    sequences share a page meet it in one product, so a prefix that 64 rollouts have in common is read once for all.
+//! 4. A draw depends on the seed, the tokens before it and the sample's number: random numbers are counter-based, and a
+//!    row's logits are the same bits whatever else is in the step, also after the row had to give up its memory and read
+//!    again what it drew. So asking for fewer samples gives the first of the same ones, in any request.
+//! 5. Text is given out as whole characters, and never a part of what may turn out to be a stop string.
 //!
 //! # Rollouts walked through
 //! `POST /v1/rollouts` with a trace's id and a position:

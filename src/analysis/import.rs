@@ -1,8 +1,11 @@
 //! Takes exported traces back in: JSON lines, read as they arrive, each checked and stored on its own.
 
+use std::collections::HashMap;
+
 use futures::{Stream, StreamExt};
 
 use super::{Analysis, AnalysisError, off_the_reactor};
+use crate::domain::rollout::RolloutSet;
 use crate::domain::trace::Trace;
 use crate::store::{RolloutsRecord, SearchRow, StoreError, TraceRecord};
 
@@ -126,7 +129,7 @@ impl Analysis {
         };
         match self.store.trace(&taken).await? {
             Some(stored) => self.merge(stored, trace).await,
-            None => Ok(Line::Refused(format!("conflict: the trace stored as {taken} was removed just now; try again"))),
+            None => Ok(removed(&taken)),
         }
     }
 
@@ -137,11 +140,12 @@ impl Analysis {
         if stored != given {
             return Ok(Line::Refused(format!("conflict: another trace is stored as {}", stored.id)));
         }
+        let here: HashMap<&str, &RolloutSet> = here.iter().map(|set| (set.id.as_str(), set)).collect();
         let mut missing = Vec::new();
         for set in &there {
-            match here.iter().find(|known| known.id == set.id) {
-                Some(known) if known == set => {}
-                Some(known) => return Ok(rollouts_conflict(&known.id)),
+            match here.get(set.id.as_str()) {
+                Some(known) if *known == set => {}
+                Some(_) => return Ok(rollouts_conflict(&set.id)),
                 None => missing.push(RolloutsRecord::new(set)?),
             }
         }
@@ -159,14 +163,20 @@ impl Analysis {
         match self.store.insert_rollouts(missing).await {
             Ok(()) => {}
             Err(StoreError::RolloutsExist { id }) => return Ok(rollouts_conflict(&id)),
+            Err(StoreError::TraceGone { id }) => return Ok(removed(&id)),
             Err(error) => return Err(error.into()),
         }
         match self.store.insert_searches(searches).await {
             Ok(()) => Ok(Line::Stored(stored.id)),
             Err(StoreError::SearchExists { id }) => Ok(search_conflict(&id)),
+            Err(StoreError::TraceGone { id }) => Ok(removed(&id)),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn removed(id: &str) -> Line {
+    Line::Refused(format!("conflict: the trace stored as {id} was removed just now; try again"))
 }
 
 fn rollouts_conflict(id: &str) -> Line {

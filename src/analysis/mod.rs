@@ -1,8 +1,9 @@
-//! The use cases: score trajectories, roll out from their tokens, search them, keep and find their traces, manage models
-//! and roles.
+//! The use cases: score trajectories, roll out from their tokens, search them, complete prompts, keep and find traces, manage
+//! models and roles.
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 
+mod completions;
 mod error;
 mod export;
 mod ids;
@@ -19,7 +20,12 @@ mod fixture;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use completions::{
+    Choice, CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, LikelyToken,
+    MAX_CHOICES, MAX_LOGPROBS, MAX_PROMPTS, MAX_SAMPLES, Piece, TokenLimit, collect,
+};
 pub use error::AnalysisError;
 pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
@@ -67,4 +73,9 @@ async fn off_the_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AnalysisError> + Send + 'static,
 ) -> Result<T, AnalysisError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(AnalysisError::Internal(error.to_string())))
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

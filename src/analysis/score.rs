@@ -1,8 +1,7 @@
 //! Score a trajectory: tokenise, run the three models, flag the critical tokens, grade, store.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::{Analysis, AnalysisError, off_the_reactor};
+use super::text::check_ids;
+use super::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use crate::domain::critical::CriticalRule;
 use crate::domain::invariants::{Defect, check_tags};
 use crate::domain::score::TokenScore;
@@ -187,13 +186,7 @@ fn check_watched(ids: &[u32], vocab: usize) -> Result<(), AnalysisError> {
         let message = format!("holds {} tokens, and at most {MAX_WATCHED} are reported", ids.len());
         return Err(AnalysisError::invalid("token_ids", message));
     }
-    match ids.iter().enumerate().find(|(_, id)| usize::try_from(**id).map_or(true, |id| id >= vocab)) {
-        Some((index, id)) => {
-            let message = format!("token id {id} is outside the model's vocabulary of {vocab}");
-            Err(AnalysisError::invalid(format!("token_ids[{index}]"), message))
-        }
-        None => Ok(()),
-    }
+    check_ids("token_ids", ids, vocab)
 }
 
 /// The request's names for what it gave.
@@ -270,11 +263,6 @@ impl Outcome {
         trace.check().map_err(|defect| AnalysisError::Internal(format!("the new trace is unsound: {defect}")))?;
         Ok(trace)
     }
-}
-
-pub(super) fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -46,13 +46,18 @@ impl Analysis {
     /// The text of token ids. Takes time in proportion to their number.
     pub fn detokenize(&self, ids: &[u32], skip_special: bool) -> Result<String, AnalysisError> {
         let codec = self.engine.text();
-        let vocab = codec.vocab_size();
-        if let Some((index, id)) =
-            ids.iter().enumerate().find(|(_, id)| usize::try_from(**id).map_or(true, |id| id >= vocab))
-        {
-            let message = format!("token id {id} is outside the model's vocabulary of {vocab}");
-            return Err(AnalysisError::invalid(format!("tokens[{index}]"), message));
-        }
+        check_ids("tokens", ids, codec.vocab_size())?;
         Ok(codec.decode(ids, skip_special)?)
+    }
+}
+
+/// Refuses ids outside the vocabulary; `param` is the field that they came in.
+pub(super) fn check_ids(param: &str, ids: &[u32], vocab: usize) -> Result<(), AnalysisError> {
+    match ids.iter().enumerate().find(|(_, id)| usize::try_from(**id).map_or(true, |id| id >= vocab)) {
+        Some((index, id)) => {
+            let message = format!("token id {id} is outside the model's vocabulary of {vocab}");
+            Err(AnalysisError::invalid(format!("{param}[{index}]"), message))
+        }
+        None => Ok(()),
     }
 }

@@ -1,6 +1,8 @@
 //! What holds in every trace. Checked when one is made and when one is imported, so that whoever reads a stored trace
 //! may rely on it.
 
+use std::collections::HashSet;
+
 use super::model::PerModel;
 use super::trace::{Token, TopToken, Trace};
 
@@ -182,6 +184,7 @@ impl Trace {
     }
 
     fn check_rollouts(&self) -> Result<(), Defect> {
+        let mut ids = HashSet::new();
         for (index, set) in self.rollouts.iter().enumerate() {
             let field = |name: &str| format!("rollouts[{index}].{name}");
             set.check().map_err(|Defect { field: inner, message }| Defect { field: field(&inner), message })?;
@@ -197,7 +200,7 @@ impl Trace {
             if token.id != set.original.token.id {
                 return defect(field("original.token.id"), format!("is not the token {} at its position", token.id));
             }
-            if self.rollouts[..index].iter().any(|before| before.id == set.id) {
+            if !ids.insert(&set.id) {
                 return defect(field("id"), "is given twice");
             }
         }

@@ -25,6 +25,7 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
     ),
     tags(
         (name = "score", description = "Contrastive scores of a trajectory's tokens"),
+        (name = "completions", description = "Completions and chats in OpenAI's form"),
         (name = "rollouts", description = "What comes of other tokens in a response token's place"),
         (name = "searches", description = "Rollout-based search for the critical token"),
         (name = "models", description = "The loaded models, adapters and their roles"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::domain::sampling::FinishReason;
 use crate::domain::trace::Trace;
 
 const REQUESTS: &str = "linchpin_http_requests_total";
@@ -16,6 +17,9 @@ const TRAJECTORIES: &str = "linchpin_scored_trajectories_total";
 const TOKENS: &str = "linchpin_scored_tokens_total";
 const COMPUTE_SECONDS: &str = "linchpin_engine_compute_seconds";
 const QUEUE_SECONDS: &str = "linchpin_engine_queue_seconds";
+const COMPLETIONS: &str = "linchpin_completions_total";
+const DRAWN_TOKENS: &str = "linchpin_completion_tokens_total";
+const FIRST_TOKEN_SECONDS: &str = "linchpin_time_to_first_token_seconds";
 const QUEUE_WAITING: &str = "linchpin_queue_waiting";
 const QUEUE_CAPACITY: &str = "linchpin_queue_capacity";
 
@@ -40,6 +44,12 @@ impl Metrics {
             describe_counter!(TOKENS, "Tokens of scored trajectories, by part (prompt or response)");
             describe_histogram!(COMPUTE_SECONDS, "Seconds on the device for a trajectory");
             describe_histogram!(QUEUE_SECONDS, "Seconds that a trajectory waited for the device");
+            describe_counter!(
+                COMPLETIONS,
+                "Completions by outcome: why a choice ended, or the code of a request's error"
+            );
+            describe_counter!(DRAWN_TOKENS, "Tokens drawn for completions");
+            describe_histogram!(FIRST_TOKEN_SECONDS, "Seconds from a streamed request's body to its first token");
             describe_gauge!(QUEUE_WAITING, "Requests waiting for the device");
             describe_gauge!(QUEUE_CAPACITY, "Requests that may wait for the device before 429");
         });
@@ -72,6 +82,25 @@ impl Metrics {
     /// `code` is the error's stable code.
     pub(super) fn refused(&self, code: &'static str) {
         with_local_recorder(&self.recorder, || counter!(TRAJECTORIES, "outcome" => code).increment(1));
+    }
+
+    /// A part of a completion: its tokens, why the completion ended if it did, and how long the first token took if it is
+    /// in this part.
+    pub(super) fn drawn(&self, tokens: usize, finish: Option<FinishReason>, first: Option<Duration>) {
+        with_local_recorder(&self.recorder, || {
+            counter!(DRAWN_TOKENS).increment(tokens as u64);
+            if let Some(finish) = finish {
+                counter!(COMPLETIONS, "outcome" => finish.name()).increment(1);
+            }
+            if let Some(first) = first {
+                histogram!(FIRST_TOKEN_SECONDS).record(first);
+            }
+        });
+    }
+
+    /// `code` is the error's stable code.
+    pub(super) fn completion_failed(&self, code: &'static str) {
+        with_local_recorder(&self.recorder, || counter!(COMPLETIONS, "outcome" => code).increment(1));
     }
 
     pub(super) fn queue(&self, waiting: usize, capacity: usize) {

@@ -5,7 +5,11 @@
 //! knows nothing of engines, tensors or the database.
 
 mod auth;
+mod completions;
 mod docs;
+mod dto_chat;
+mod dto_completions;
+mod dto_drawing;
 mod dto_rollout_request;
 mod dto_rollouts;
 mod dto_score;
@@ -16,6 +20,7 @@ mod dto_trace;
 mod error;
 mod extract;
 mod health;
+mod idle;
 mod metrics;
 mod models;
 mod observe;
@@ -54,6 +59,8 @@ fn open_routes() -> OpenApiRouter<AppState> {
 fn keyed_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score::score))
+        .routes(routes!(completions::complete))
+        .routes(routes!(completions::chat))
         .routes(routes!(rollouts::roll_out))
         .routes(routes!(rollouts::get_rollouts))
         .routes(routes!(searches::search))

@@ -4,6 +4,9 @@
 
 mod auth;
 mod binary;
+mod chat;
+mod completions;
+mod completions_refused;
 mod config;
 mod drain;
 mod models;

@@ -1,14 +1,13 @@
 //! `POST /v1/score`: the request's checks, the answer's form, batches, overload and clients that leave.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use linchpin::domain::model::Role;
 use linchpin::engine::EngineError;
 use serde_json::{Value, json};
 
 use crate::support::engine::MAX_CONTEXT;
-use crate::support::{Server, assert_refused, ok, refusal, trajectory};
+use crate::support::{Server, assert_refused, ok, refusal, trajectory, until};
 
 #[tokio::test]
 async fn the_answer_has_the_contracts_form() {
@@ -239,13 +238,4 @@ async fn a_client_that_leaves_frees_its_place() {
         metrics.contains("linchpin_http_requests_total{method=\"POST\",route=\"/v1/score\",status=\"cancelled\"} 1"),
         "{metrics}"
     );
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition came to hold");
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
-use super::super::score::unix_seconds;
 use super::{Analysis, AnalysisError, RolloutEvent, RolloutEvents, Site, given, off_the_reactor};
+use crate::analysis::unix_seconds;
 use crate::domain::model::{ModelInfo, ModelRef};
 use crate::domain::rollout::{
     AlternativesPlan, ForcedToken, Group, Pool, Rollout, RolloutPlan, RolloutSet, RolloutUsage, RolloutsObject,

@@ -9,8 +9,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
 use super::super::rollouts::run::{ATTEMPTS, admitted};
-use super::super::score::unix_seconds;
-use super::super::{Analysis, AnalysisError, off_the_reactor};
+use super::super::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use super::subject::{Scores, Subject};
 use super::{SearchEvent, SearchEvents, SearchSummary};
 use crate::domain::model::{ModelInfo, ModelRef};

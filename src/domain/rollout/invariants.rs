@@ -1,6 +1,6 @@
 //! What holds in every set of rollouts. Checked when one is made and when one is imported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Group, Pool, Rollout, RolloutSet};
 use crate::domain::invariants::{Defect, is_id};
@@ -39,13 +39,12 @@ impl RolloutSet {
     }
 
     fn check_tokens(&self) -> Result<(), Defect> {
-        let mut seen = vec![self.original.token.id];
+        let mut seen = HashSet::from([self.original.token.id]);
         for (index, group) in self.alternatives.iter().enumerate() {
-            if seen.contains(&group.token.id) {
+            if !seen.insert(group.token.id) {
                 let message = format!("token {} is the original or an alternative before", group.token.id);
                 return defect(format!("alternatives[{index}].token.id"), message);
             }
-            seen.push(group.token.id);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ fn rollout(alternative: Option<usize>, index: usize, status: VerdictStatus) -> R
 }
 
 fn set() -> RolloutSet {
-    use VerdictStatus::{Correct, Timeout, Unparsed, Wrong};
+    use super::VerdictStatus::{Correct, Timeout, Unparsed, Wrong};
     let token = |id: u32| ForcedToken { id, text: id.to_string() };
     let mut set = RolloutSet {
         id: format!("roll_{:026}", 1),

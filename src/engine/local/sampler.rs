@@ -60,6 +60,9 @@ impl<'a> Distribution<'a> {
 
     /// The `count` likeliest tokens with their log probabilities, likeliest first.
     pub(crate) fn top(&self, count: usize) -> Vec<(u32, f32)> {
+        if count == 0 {
+            return vec![];
+        }
         let ranked = Ranked::at_least(self.logits, count);
         ranked.0.iter().take(count).map(|&(id, _)| (id, self.logprob(id))).collect()
     }

@@ -8,6 +8,7 @@ mod folder;
 mod gguf;
 mod pieces;
 mod pre_tokenizer;
+mod prompt;
 mod python;
 mod trajectory;
 
@@ -18,6 +19,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::{Encoding, Tokenizer};
+
+pub use self::prompt::PromptTokens;
 
 use self::chat::ChatTemplate;
 use self::pieces::Pieces;
@@ -127,6 +130,11 @@ impl TextCodec {
             Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             None => char::REPLACEMENT_CHARACTER.to_string(),
         }
+    }
+
+    /// The bytes that a token stands for; `None` for an id that is no token.
+    pub fn piece_bytes(&self, id: u32) -> Option<Cow<'_, [u8]>> {
+        self.0.pieces.bytes(&self.0.tokenizer, id)
     }
 
     /// The bytes that a token adds to a text; none for a special token, and for an id that is no token.

@@ -6,23 +6,23 @@
 use std::borrow::Cow;
 
 use super::pieces::{Spelled, spell};
-use super::{PromptInput, ResponseInput, TextCodec};
+use super::{PromptInput, PromptTokens, ResponseInput, TextCodec};
 use crate::domain::trajectory::{ResponseToken, Trajectory};
 use crate::engine::EngineError;
 
 /// A token of a text with its byte offsets there.
 #[derive(Debug, Clone, Copy)]
-struct Placed {
-    id: u32,
-    start: usize,
+pub(super) struct Placed {
+    pub(super) id: u32,
+    pub(super) start: usize,
     end: usize,
 }
 
 /// An encoded text: the tokens that the tokenizer put before it, and its own. What the tokenizer adds after a text
 /// (an EOS, for some) is left out: it is no part of what was said.
-struct Encoded {
-    before: Vec<u32>,
-    tokens: Vec<Placed>,
+pub(super) struct Encoded {
+    pub(super) before: Vec<u32>,
+    pub(super) tokens: Vec<Placed>,
 }
 
 /// Gives text that a normaliser took away to the token before it: of an `e` and its combining accent, composed into
@@ -57,7 +57,7 @@ impl TextCodec {
                 self.together(self.render_chat(&messages, true)?, response, false)?
             }
             (prompt @ PromptInput::Ids(_), ResponseInput::Text(response)) => {
-                let (prompt_text, prompt_ids) = self.prompt_alone(prompt)?;
+                let PromptTokens { text: prompt_text, ids: prompt_ids, starts: _ } = self.prompt(prompt)?;
                 let tokens = self.place(&response, false)?.tokens;
                 let response_tokens = self.response_tokens(&response, &tokens, 0);
                 Trajectory {
@@ -69,7 +69,7 @@ impl TextCodec {
                 }
             }
             (prompt, ResponseInput::Ids(ids)) => {
-                let (prompt_text, prompt_ids) = self.prompt_alone(prompt)?;
+                let PromptTokens { text: prompt_text, ids: prompt_ids, starts: _ } = self.prompt(prompt)?;
                 let (response_text, response) = self.spelled(&ids)?;
                 Trajectory { prompt_text, prompt_ids, response_text, response, straddles_boundary: false }
             }
@@ -102,28 +102,7 @@ impl TextCodec {
         Ok(Trajectory { prompt_text, prompt_ids, response_text: response, response: tokens, straddles_boundary })
     }
 
-    /// A prompt's text and ids when its response is not tokenised with it.
-    fn prompt_alone(&self, prompt: PromptInput) -> Result<(String, Vec<u32>), EngineError> {
-        let (text, add_special) = match prompt {
-            PromptInput::Text(text) => (text, true),
-            PromptInput::Messages(messages) => (self.render_chat(&messages, true)?, false),
-            PromptInput::Ids(ids) => {
-                // A BOS is shown by no text that this tokenizer would add it to again.
-                let shown = match (ids.split_first(), self.bos_id()) {
-                    (Some((first, rest)), Some(bos)) if *first == bos => rest,
-                    _ => &ids,
-                };
-                let text = self.decode(shown, false)?;
-                self.check_ids(&ids)?;
-                return Ok((text, ids));
-            }
-        };
-        let encoded = self.place(&text, add_special)?;
-        let ids = encoded.before.into_iter().chain(encoded.tokens.into_iter().map(|token| token.id)).collect();
-        Ok((text, ids))
-    }
-
-    fn place(&self, text: &str, add_special: bool) -> Result<Encoded, EngineError> {
+    pub(super) fn place(&self, text: &str, add_special: bool) -> Result<Encoded, EngineError> {
         let encoding = self.encoding(text, add_special)?;
         let mut encoded = Encoded { before: Vec::new(), tokens: Vec::with_capacity(encoding.len()) };
         // The mask marks what the post-processor added, not special tokens written out in the text.

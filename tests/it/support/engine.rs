@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use linchpin::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use linchpin::domain::score::{Alternative, Normalizer, TokenScore};
 use linchpin::engine::{
@@ -30,11 +30,11 @@ pub(crate) struct FakeEngine {
     /// Panics.
     pub(crate) panics: AtomicBool,
     /// Answers an internal error with this text.
-    pub(crate) fails: Mutex<Option<EngineError>>,
+    pub(crate) fails: Arc<Mutex<Option<EngineError>>>,
     /// Requests wait for a permit here; there are plenty until a test takes them.
-    pub(crate) gate: Semaphore,
+    pub(crate) gate: Arc<Semaphore>,
     /// Requests that wait at the gate.
-    pub(crate) waiting: AtomicUsize,
+    pub(crate) waiting: Arc<AtomicUsize>,
     /// Every event of a generation waits for a permit here; there are plenty until a test takes them.
     pub(crate) draws: Arc<Semaphore>,
     /// Generations that somebody listens to.
@@ -51,9 +51,16 @@ impl Drop for Generating {
 }
 
 /// Counts a request at the gate for as long as its future lives.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<AtomicUsize>);
 
-impl Drop for Waiting<'_> {
+impl Waiting {
+    fn among(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -67,9 +74,9 @@ impl FakeEngine {
             adapters: Mutex::new(vec!["pos".to_owned(), "neg".to_owned()]),
             full: AtomicBool::new(false),
             panics: AtomicBool::new(false),
-            fails: Mutex::new(None),
-            gate: Semaphore::new(1 << 20),
-            waiting: AtomicUsize::new(0),
+            fails: Arc::default(),
+            gate: Arc::new(Semaphore::new(1 << 20)),
+            waiting: Arc::default(),
             draws: Arc::new(Semaphore::new(1 << 20)),
             generating: Arc::default(),
         }
@@ -88,8 +95,7 @@ impl FakeEngine {
         if let Some(error) = self.fails.lock().unwrap().clone() {
             return Err(error);
         }
-        self.waiting.fetch_add(1, SeqCst);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = Waiting::among(&self.waiting);
         drop(self.gate.acquire().await.unwrap());
         Ok(())
     }
@@ -104,10 +110,14 @@ impl FakeEngine {
         }
         let roles = self.roles();
         let model = |id: &str| ModelRef { id: id.to_owned(), sha256: format!("sha-of-{id}") };
+        let (base, roles) = match &request.model {
+            None => ("base".to_owned(), roles),
+            Some(name) => (self.named(name)?, Roles::default()),
+        };
         Ok(ScoredResponse {
             tokens: request.token_ids[request.response_start..].iter().map(|&id| token(id, &roles, request)).collect(),
             models: PerModel {
-                base: model("base"),
+                base: model(&base),
                 positive: roles.positive.as_deref().map(model),
                 negative: roles.negative.as_deref().map(model),
             },
@@ -115,6 +125,17 @@ impl FakeEngine {
             queue_ms: 0.25,
             compute_ms: 1.5,
         })
+    }
+
+    /// The id that an id or a role's name stands for.
+    fn named(&self, name: &str) -> Result<String, EngineError> {
+        let Roles { positive, negative } = self.roles();
+        let id = match name {
+            "positive" => positive,
+            "negative" => negative,
+            id => self.models().into_iter().map(|model| model.id).find(|known| known == id),
+        };
+        id.ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })
     }
 
     fn info(&self, id: &str) -> ModelInfo {
@@ -191,18 +212,24 @@ impl Engine for FakeEngine {
         if tokens + max_tokens > MAX_CONTEXT {
             return Err(EngineError::ContextExceeded { tokens, max_tokens, max: MAX_CONTEXT });
         }
-        let Roles { positive, negative } = self.roles();
-        let id = match request.model.as_str() {
-            "positive" => positive,
-            "negative" => negative,
-            id => self.models().into_iter().map(|model| model.id).find(|known| known == id),
-        };
-        let id = id.ok_or_else(|| EngineError::UnknownModel { id: request.model.clone() })?;
+        if let Some(error) = self.fails.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let id = self.named(&request.model)?;
         let model = ModelRef { sha256: format!("sha-of-{id}"), id };
+        let (gate, waiting, fails) = (self.gate.clone(), Waiting::among(&self.waiting), self.fails.clone());
         self.generating.fetch_add(1, SeqCst);
         let listened = Generating(self.generating.clone());
         let draws = self.draws.clone();
-        let events = super::generation::events(&request).then(move |event| {
+        let drawn = async move {
+            let _waiting = waiting;
+            drop(gate.acquire().await.unwrap());
+            match fails.lock().unwrap().clone() {
+                Some(error) => Err(error),
+                None => Ok(super::generation::events(&request)),
+            }
+        };
+        let events = futures::stream::once(drawn).try_flatten().then(move |event| {
             let (draws, _) = (draws.clone(), &listened);
             async move {
                 drop(draws.acquire_owned().await.unwrap());

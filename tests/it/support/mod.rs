@@ -114,6 +114,16 @@ pub(crate) fn trajectory(changes: Value) -> Value {
     request
 }
 
+/// Reads a success's server-sent events, which end with `[DONE]`, and leaves that out.
+pub(crate) async fn events(response: Response) -> Vec<Value> {
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+    let text = response.text().await.unwrap();
+    let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(data.pop(), Some("[DONE]"), "{text}");
+    data.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+}
+
 /// Reads a success's JSON.
 pub(crate) async fn ok(response: Response) -> Value {
     let status = response.status();
@@ -166,4 +176,14 @@ pub(crate) fn assert_refused(refusal: &Refusal, status: u16, code: &str, param: 
         _ => "invalid_request_error",
     };
     assert_eq!(refusal.kind, kind, "{refusal:?}");
+}
+
+/// Waits for a condition to come to hold.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition came to hold");
 }

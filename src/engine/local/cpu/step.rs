@@ -148,7 +148,9 @@ fn head(
     }
     let mut x = RowBlocks::new(blocks.len(), model.config.hidden_size);
     x.pack_with(&blocks, |row, out| pass.read(rows[row], out));
-    let mut values = vec![0f32; rows.len() * vocab];
+    // The buffer of the step before, mostly: asking the system for so much memory at every step takes time.
+    let mut values = std::mem::take(logits);
+    values.resize(rows.len() * vocab, 0.0);
     let low_rank = order.groups.iter().map(|(adapter, _)| adapter.and_then(|adapter| adapter.head.as_ref())).collect();
     let layer = Linear { weight: &model.head, bias: None, low_rank };
     linear(&x, &blocks, vec![(layer, Output { values: &mut values, stride: vocab, add: false })])?;
@@ -156,7 +158,6 @@ fn head(
         *logits = values;
         return Ok(());
     }
-    logits.clear();
     for index in 0..feeds.len() {
         for row in wanted(index) {
             let place = rows.iter().position(|other| *other == row).unwrap_or_default();

@@ -67,6 +67,8 @@ pub(super) struct Growing<C> {
     tokens: Vec<DrawnToken>,
     speller: Speller,
     draws: Draws,
+    /// Whether its cache holds anything beside the shared sequence's.
+    has_own_page: bool,
     pub(super) strand: Strand<C>,
 }
 
@@ -253,6 +255,7 @@ impl<D: Decoder> Job<D> {
                 tokens: vec![],
                 speller: Speller::default(),
                 draws: draws.clone(),
+                has_own_page: true,
                 strand: Strand::new(cache.clone()),
             };
             let finish = sample.draw(&distribution, self.request(), codec);
@@ -304,30 +307,38 @@ impl<D: Decoder> Job<D> {
         ends
     }
 
-    /// Gives up memory: the last sample that runs (but `spare` of them), or waits starts again from the
-    /// shared sequence when its turn comes. What it drew is kept. Whether there was one.
-    pub(super) fn give_up_one(&mut self, spare: usize) -> bool {
+    /// Gives up memory: a fork that is being opened, or else the last sample that runs (but `spare` of them), or else what
+    /// waiting samples hold, starts again from the shared sequence when its turn comes. What was drawn is kept. Whether
+    /// there was anything to give.
+    pub(super) fn give_up(&mut self, spare: usize) -> bool {
+        if let Some(opening) = self.opening.pop() {
+            self.next_fork = opening.fork;
+            return true;
+        }
         if self.running.len() > spare
             && let Some(mut sample) = self.running.pop()
         {
-            sample.strand = Strand::new(self.trunk.cache.fork(self.order.request.forks[sample.fork].keep));
+            sample.restart(&self.trunk.cache, &self.order.request.forks[sample.fork]);
             self.waiting.push_front(sample);
             return true;
         }
-        // Waiting samples may hold the page after their fork; all of them at once, for they share it.
-        let mut freed = false;
-        for sample in &mut self.waiting {
-            let keep = self.order.request.forks[sample.fork].keep;
-            if sample.strand.cache.len() > keep {
-                sample.strand = Strand::new(self.trunk.cache.fork(keep));
-                freed = true;
-            }
+        // Samples of a fork share the page after it, so that only all of them together give it up.
+        let mut gave = false;
+        for sample in self.waiting.iter_mut().filter(|sample| sample.has_own_page) {
+            sample.restart(&self.trunk.cache, &self.order.request.forks[sample.fork]);
+            gave = true;
         }
-        freed
+        gave
     }
 }
 
 impl<C: KvCache> Growing<C> {
+    /// Goes back to the shared sequence; what follows it is read again.
+    fn restart(&mut self, trunk: &C, fork: &Fork) {
+        self.strand = Strand::new(trunk.fork(fork.keep));
+        self.has_own_page = false;
+    }
+
     /// Chooses the tokens that the cache does not hold, `tokens` at most beyond the last one.
     fn choose(&mut self, fork: &Fork, tokens: &mut usize) {
         let known = self.strand.cache.len() - fork.keep;
@@ -337,6 +348,7 @@ impl<C: KvCache> Growing<C> {
         self.strand.feed.clear();
         self.strand.feed.extend(all.skip(known).take(count));
         self.strand.logits = usize::from(count == missing);
+        self.has_own_page = true;
         *tokens -= count - 1;
     }
 

@@ -49,11 +49,13 @@ pub(crate) struct Generator<D: Decoder> {
     rows: usize,
     jobs: VecDeque<Job<D>>,
     prefixes: PrefixCache<D::Cache>,
+    /// The last step's logits, for their memory.
+    logits: Vec<f32>,
 }
 
 impl<D: Decoder> Generator<D> {
     pub(crate) fn new(models: Arc<Registry<D>>, codec: TextCodec, budget: Arc<CacheBudget>, rows: usize) -> Self {
-        Self { models, codec, budget, rows, jobs: VecDeque::new(), prefixes: PrefixCache::new() }
+        Self { models, codec, budget, rows, jobs: VecDeque::new(), prefixes: PrefixCache::new(), logits: vec![] }
     }
 
     /// The most bytes that an order's shared sequence and one of its samples take.
@@ -97,18 +99,9 @@ impl<D: Decoder> Generator<D> {
             let mut newest: Vec<usize> = (0..self.jobs.len()).collect();
             newest.sort_by_key(|&index| std::cmp::Reverse(self.jobs[index].order.entered));
             let oldest = newest.last().copied();
-            let gave = newest.into_iter().any(|index| {
-                self.jobs[index].clear();
-                self.jobs[index].give_up_one(usize::from(Some(index) == oldest))
-            });
+            let gave = newest.into_iter().any(|index| self.jobs[index].give_up(usize::from(Some(index) == oldest)));
             if !gave {
-                // Only reading shared sequences and one sample are left, and admission has kept room for those.
-                self.jobs.iter_mut().for_each(Job::clear);
-                let index = (0..self.jobs.len()).min_by_key(|&index| self.jobs[index].order.entered);
-                if let Some(job) = index.and_then(|index| self.jobs.get_mut(index)) {
-                    let (mut rows, mut tokens) = (1, READ);
-                    job.choose(&mut rows, &mut tokens);
-                }
+                // Only shared sequences and one sample are left, and admission has kept room for those.
                 return;
             }
         }
@@ -125,7 +118,7 @@ impl<D: Decoder> Generator<D> {
         for model in models {
             let mut jobs: Vec<&mut Job<D>> =
                 self.jobs.iter_mut().filter(|job| Arc::ptr_eq(&job.player.model, &model)).collect();
-            if let Err(error) = step(&*model, &mut jobs, &self.codec) {
+            if let Err(error) = step(&*model, &mut jobs, &self.codec, &mut self.logits) {
                 jobs.iter().for_each(|job| job.order.reply(Err(error.clone())));
                 self.jobs.retain(|job| !Arc::ptr_eq(&job.player.model, &model));
             }
@@ -145,7 +138,12 @@ impl<D: Decoder> Generator<D> {
 }
 
 /// One pass of a model over what its requests have chosen; each takes in its own logits.
-fn step<D: Decoder>(model: &D, jobs: &mut [&mut Job<D>], codec: &TextCodec) -> Result<(), EngineError> {
+fn step<D: Decoder>(
+    model: &D,
+    jobs: &mut [&mut Job<D>],
+    codec: &TextCodec,
+    logits: &mut Vec<f32>,
+) -> Result<(), EngineError> {
     let mut feeds: Vec<Feed<'_, D>> = Vec::new();
     let mut counts = Vec::with_capacity(jobs.len());
     for job in jobs.iter_mut() {
@@ -160,8 +158,7 @@ fn step<D: Decoder>(model: &D, jobs: &mut [&mut Job<D>], codec: &TextCodec) -> R
     if feeds.is_empty() {
         return Ok(());
     }
-    let mut logits = Vec::new();
-    model.extend(&mut feeds, &mut logits)?;
+    model.extend(&mut feeds, logits)?;
     drop(feeds);
     let vocab = model.config().vocab_size;
     let mut rest = logits.as_slice();
@@ -226,3 +223,6 @@ impl<D: Decoder> Generate for Generator<D> {
         self.prefixes.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{D, DType, Device, Tensor};
-use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
+use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::rope_thd;
 
-use super::cache::TensorCache;
 use super::head;
+use super::paged::{PagedStep, attend_one};
+use super::pool::{Pool, TensorCache};
 use crate::domain::model::PerModel;
 use crate::domain::score::TokenScore;
 use crate::engine::error::EngineError;
@@ -20,9 +21,6 @@ use crate::engine::local::cache::{CacheBudget, KvCache};
 use crate::engine::local::checkpoint::{Checkpoint, ModelConfig, StoredKind, StoredTensor};
 use crate::engine::local::decoder::{Decoder, Feed, Question, Sequence, State};
 use crate::engine::local::projection::{Projection, ProjectionMap};
-
-/// Queries whose attention scores exist at a time.
-const QUERIES: usize = 256;
 
 /// A candle device and the precision there.
 #[derive(Debug, Clone)]
@@ -146,6 +144,8 @@ pub(crate) struct TensorModel {
     /// `None` where the head is the embedding.
     head: Option<Weight>,
     frequencies: Vec<f32>,
+    /// Keys and values of generation.
+    pool: Arc<Pool>,
 }
 
 /// An adapter's matrices as tensors.
@@ -184,6 +184,12 @@ impl Decoder for TensorModel {
             norm: tensor("model.norm.weight")?,
             head: if config.tie_word_embeddings { None } else { Some(weight("lm_head.weight")?) },
             frequencies: config.rope.inv_freq(config.head_dim),
+            pool: Pool::new(
+                config.num_layers,
+                config.num_kv_heads * config.head_dim,
+                place.compute,
+                place.device.clone(),
+            ),
             place: place.clone(),
             config,
         })
@@ -223,8 +229,8 @@ impl Decoder for TensorModel {
         sequences: &[Sequence<'_, TensorAdapter>],
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Tensor>, EngineError> {
-        let pasts = sequences.iter().map(|_| None).collect();
-        let mut pass = Pass::new(self, sequences, pasts)?;
+        let starts = vec![0; sequences.len()];
+        let mut pass = Pass::new(self, sequences, &starts, None)?;
         for (index, layer) in self.layers.iter().enumerate() {
             if stop() {
                 return Err(EngineError::Cancelled);
@@ -236,9 +242,7 @@ impl Decoder for TensorModel {
     }
 
     fn cache(&self, budget: &Arc<CacheBudget>) -> TensorCache {
-        let config = &self.config;
-        let row = config.num_kv_heads * config.head_dim * self.place.compute.size_in_bytes();
-        TensorCache::new(config.num_layers, 2 * config.num_layers * row, budget)
+        TensorCache::new(&self.pool, budget)
     }
 
     fn extend(&self, feeds: &mut [Feed<'_, Self>], logits: &mut Vec<f32>) -> Result<(), EngineError> {
@@ -249,8 +253,11 @@ impl Decoder for TensorModel {
                 Sequence { tokens: feed.tokens, adapter: feed.adapter, keep: len - feed.logits..len }
             })
             .collect();
-        let pasts = feeds.iter_mut().map(|feed| Some(&mut *feed.cache)).collect();
-        let mut pass = Pass::new(self, &sequences, pasts)?;
+        let starts: Vec<usize> = feeds.iter().map(|feed| feed.cache.len()).collect();
+        let mut caches: Vec<_> = feeds.iter_mut().map(|feed| (&mut *feed.cache, feed.tokens.len())).collect();
+        TensorCache::extend_all(&self.pool, &mut caches)?;
+        let step = PagedStep::new(&self.pool, &caches, self.config.sliding_window, &self.place.device)?;
+        let mut pass = Pass::new(self, &sequences, &starts, Some(step))?;
         for (index, layer) in self.layers.iter().enumerate() {
             pass.attention(layer, index)?;
             pass.mlp(layer, index)?;
@@ -260,7 +267,6 @@ impl Decoder for TensorModel {
         for (sequence, hidden) in sequences.iter().zip(&hidden).filter(|(sequence, _)| !sequence.keep.is_empty()) {
             logits.extend(self.logits(hidden, sequence.adapter)?.flatten_all()?.to_vec1::<f32>()?);
         }
-        feeds.iter_mut().for_each(|feed| feed.cache.grown());
         Ok(())
     }
 
@@ -289,8 +295,8 @@ struct Pass<'a> {
     model: &'a TensorModel,
     sequences: &'a [Sequence<'a, TensorAdapter>],
     rows: Vec<Range<usize>>,
-    /// What each sequence follows.
-    pasts: Vec<Option<&'a mut TensorCache>>,
+    /// How rows attend to what is cached; `None` where the sequences are whole.
+    step: Option<PagedStep>,
     /// `[rows, hidden]`
     hidden: Tensor,
     /// Cosines and sines of every row's position, `[rows, head_dim / 2]`, in f32.
@@ -303,15 +309,15 @@ impl<'a> Pass<'a> {
     fn new(
         model: &'a TensorModel,
         sequences: &'a [Sequence<'a, TensorAdapter>],
-        pasts: Vec<Option<&'a mut TensorCache>>,
+        starts: &[usize],
+        step: Option<PagedStep>,
     ) -> Result<Self, EngineError> {
         let device = &model.place.device;
         let mut rows = Vec::with_capacity(sequences.len());
         let (mut ids, mut angles) = (Vec::new(), Vec::new());
-        for (sequence, past) in sequences.iter().zip(&pasts) {
+        for (sequence, &first) in sequences.iter().zip(starts) {
             rows.push(ids.len()..ids.len() + sequence.tokens.len());
             ids.extend_from_slice(sequence.tokens);
-            let first = past.as_ref().map_or(0, |past| past.len());
             let positions = first..first + sequence.tokens.len();
             angles.extend(positions.flat_map(|position| model.frequencies.iter().map(move |f| position as f32 * f)));
         }
@@ -321,7 +327,7 @@ impl<'a> Pass<'a> {
         let rotation = [table(f32::cos)?, table(f32::sin)?];
         let ids = Tensor::new(ids, device)?;
         let hidden = model.embedding.rows(&ids, model.place.compute)?;
-        Ok(Self { model, sequences, rows, pasts, hidden, rotation, masks: HashMap::new() })
+        Ok(Self { model, sequences, rows, step, hidden, rotation, masks: HashMap::new() })
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, EngineError> {
@@ -366,7 +372,8 @@ impl<'a> Pass<'a> {
     }
 
     fn attention(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
-        let config = &self.model.config;
+        let model = self.model;
+        let config = &model.config;
         let (heads, kv_heads, dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
         let x = self.norm(&self.hidden, &layer.attention_norm)?;
         let q = self.linear(layer, index, Projection::Query, &x)?;
@@ -375,33 +382,26 @@ impl<'a> Pass<'a> {
         let norms = layer.head_norms.as_ref();
         let q = (self.rotate(&q, heads, norms.map(|norms| &norms[0]))? * (1.0 / (dim as f64).sqrt()))?;
         let k = self.rotate(&k, kv_heads, norms.map(|norms| &norms[1]))?;
-        let v = v.reshape((v.dim(0)?, kv_heads, dim))?;
-        let mut attended = Vec::with_capacity(self.sequences.len());
-        for (sequence, rows) in self.rows.clone().into_iter().enumerate() {
-            // [kv_heads, keys, dim]
-            let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
-            let (q, mut k, mut v) = (own(&q)?, own(&k)?, own(&v)?);
-            let mut past = 0;
-            if let Some(cache) = &mut self.pasts[sequence] {
-                past = cache.len();
-                (k, v) = cache.append(index, k, v)?;
+        let step = self.step.take();
+        let attended = match &step {
+            Some(step) => {
+                let k = k.reshape((k.dim(0)?, kv_heads * dim))?;
+                step.attend(config, index, &q, [&k, &v], |first, queries| self.mask(first, queries))?
             }
-            for first in (0..rows.len()).step_by(QUERIES) {
-                let queries = QUERIES.min(rows.len() - first);
-                let keys = past + first + queries;
-                // The query heads that share a key head are rows of one product.
-                let q =
-                    q.narrow(1, first, queries)?.contiguous()?.reshape((kv_heads, heads / kv_heads * queries, dim))?;
-                let scores = q.matmul(&k.narrow(1, 0, keys)?.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)?;
-                let scores =
-                    scores.reshape((heads, queries, keys))?.broadcast_add(&self.mask(past + first, queries)?)?;
-                let weights = softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
-                let weights = weights.reshape((kv_heads, heads / kv_heads * queries, keys))?;
-                let out = weights.matmul(&v.narrow(1, 0, keys)?.contiguous()?)?.reshape((heads, queries, dim))?;
-                attended.push(out.transpose(0, 1)?.reshape((queries, heads * dim))?);
+            None => {
+                let v = v.reshape((v.dim(0)?, kv_heads, dim))?;
+                let mut attended = Vec::with_capacity(self.sequences.len());
+                for rows in self.rows.clone() {
+                    // [heads, rows, dim]
+                    let own = |x: &Tensor| x.narrow(0, rows.start, rows.len())?.transpose(0, 1)?.contiguous();
+                    let mut mask = |first, queries| self.mask(first, queries);
+                    attended.extend(attend_one(config, 0, [&own(&q)?, &own(&k)?, &own(&v)?], &mut mask)?);
+                }
+                Tensor::cat(&attended, 0)?
             }
-        }
-        let out = self.linear(layer, index, Projection::Output, &Tensor::cat(&attended, 0)?)?;
+        };
+        self.step = step;
+        let out = self.linear(layer, index, Projection::Output, &attended)?;
         self.hidden = (&self.hidden + out)?;
         Ok(())
     }

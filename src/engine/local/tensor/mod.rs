@@ -3,9 +3,10 @@
 //! It is written for plainness: one operation a line, full rows of logits (a chunk of positions at a time), no layout
 //! tricks. Whatever it and [`super::cpu`] disagree on is a bug in one of them.
 
-mod cache;
 mod decoder;
 mod head;
+mod paged;
+mod pool;
 
 pub(crate) use decoder::{TensorModel, TensorPlace};
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::engine::local::checkpoint::{Checkpoint, ModelFiles};
 
 /// Random numbers for weights: SplitMix64, four uniform draws added up.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -21,7 +21,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
@@ -37,7 +37,7 @@ impl Random {
 }
 
 /// `config.json` of a small model; `overrides` replaces or adds keys.
-pub(super) fn config(model_type: &str, overrides: Value) -> Value {
+pub(crate) fn config(model_type: &str, overrides: Value) -> Value {
     let mut config = json!({
         "model_type": model_type, "hidden_act": "silu", "vocab_size": 133, "hidden_size": 48,
         "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2,
@@ -51,7 +51,7 @@ pub(super) fn config(model_type: &str, overrides: Value) -> Value {
 }
 
 /// Writes a model folder with random weights and opens it.
-pub(super) fn checkpoint(folder: &Path, config: &Value, seed: u64) -> Checkpoint {
+pub(crate) fn checkpoint(folder: &Path, config: &Value, seed: u64) -> Checkpoint {
     let vocab: serde_json::Map<String, Value> = (0..133)
         .map(|id| if id == 0 { ("[UNK]".to_owned(), json!(0)) } else { (format!("w{id}"), json!(id)) })
         .collect();
@@ -83,7 +83,7 @@ fn expected_shapes(folder: &Path, config: &Value) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Writes a PEFT folder with random matrices for `modules` of every layer.
-pub(super) fn adapter(folder: &Path, checkpoint: &Checkpoint, modules: &[&str], rank: usize, seed: u64) {
+pub(crate) fn adapter(folder: &Path, checkpoint: &Checkpoint, modules: &[&str], rank: usize, seed: u64) {
     let config = json!({
         "peft_type": "LORA", "r": rank, "lora_alpha": rank, "bias": "none", "target_modules": modules,
     });

@@ -4,7 +4,7 @@
 //! by row; windows are shorter than the text. What transformers and peft say of the same things is checked by the
 //! fidelity suite.
 
-mod fixture;
+pub(super) mod fixture;
 mod generation;
 
 use std::path::Path;
