@@ -23,8 +23,8 @@ pub use plan::{
 pub use record::{CriticalToken, MAX_SAMPLES, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
 pub use rule::{SearchRule, Tally};
 
-use adaptive::{Situation, Step};
-use posterior::RateModel;
+use self::adaptive::{Situation, Step};
+use self::posterior::RateModel;
 
 /// Samples of an exhaustive search's round: many rows, and still a bound on what one generation holds.
 const EXHAUSTIVE_ROUND: usize = 1024;
