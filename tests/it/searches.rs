@@ -177,7 +177,7 @@ async fn both_strategies_agree_and_draw_the_same_samples() {
     }
     let estimate = adaptive["usage"]["exhaustive_tokens"].as_f64().unwrap();
     let cost = exhaustive["usage"]["generated_tokens"].as_f64().unwrap();
-    assert!((estimate / cost - 1.0).abs() < 0.05, "{estimate} {cost}");
+    assert!((estimate / cost - 1.0).abs() < 0.1, "{estimate} {cost}");
     let again = ok(post(&server, &trace, json!({})).await).await;
     assert_eq!((&again["positions"], &again["critical"]), (&adaptive["positions"], &adaptive["critical"]));
 }

@@ -23,8 +23,8 @@ pub use plan::{
 pub use record::{CriticalToken, MAX_SAMPLES, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
 pub use rule::{SearchRule, Tally};
 
-use adaptive::{Situation, Step};
-use posterior::RateModel;
+use self::adaptive::{Situation, Step};
+use self::posterior::RateModel;
 
 /// Samples of an exhaustive search's round: many rows, and still a bound on what one generation holds.
 const EXHAUSTIVE_ROUND: usize = 1024;
@@ -32,9 +32,6 @@ const EXHAUSTIVE_ROUND: usize = 1024;
 const FALLBACK_POSITIONS: usize = 8;
 /// Samples that the fallback draws at a position first.
 const FALLBACK_SAMPLES: usize = 4;
-/// From so many samples on, a position's own mean length counts, and not what is seen elsewhere.
-const LEAST_FOR_MEAN: usize = 4;
-
 /// A running search.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -140,8 +137,9 @@ impl Search {
     }
 
     fn adaptive_round(&mut self) -> Vec<(usize, usize)> {
-        let cost: Vec<f64> = (0..self.positions.len()).map(|at| self.sample_cost(at)).collect();
-        let budget = self.allowance() - self.tokens.iter().sum::<usize>() as f64;
+        let everywhere = self.sample_costs();
+        let cost: Vec<f64> = self.positions.iter().map(|&position| everywhere[position]).collect();
+        let budget = self.allowance(&everywhere) - self.tokens.iter().sum::<usize>() as f64;
         let posterior = self.model.posterior(&self.plan.rule, &self.tallies);
         self.leading = posterior.likeliest();
         let situation = Situation {
@@ -224,40 +222,37 @@ impl Search {
     }
 
     /// The tokens that an adaptive search may draw in all.
-    fn allowance(&self) -> f64 {
-        let least = 2.0 * self.plan.rule.samples as f64 * self.cost_after(0);
+    fn allowance(&self, cost: &[f64]) -> f64 {
+        let least = 2.0 * self.plan.rule.samples as f64 * cost.first().copied().unwrap_or_default();
         (self.plan.budget * self.exhaustive_tokens() as f64).max(least)
     }
 
-    /// Tokens that one more sample at a position looked at costs, as far as can be told.
-    fn sample_cost(&self, at: usize) -> f64 {
-        match self.tallies[at].samples {
-            ..LEAST_FOR_MEAN => self.cost_after(self.positions[at]),
-            samples => (self.tokens[at] as f64 / samples as f64).max(1.0),
-        }
-    }
-
-    /// Tokens of a sample after a position of which nothing is known: what the trajectory itself still has there, and
-    /// by how much samples elsewhere are longer or shorter than it.
-    fn cost_after(&self, position: usize) -> f64 {
+    /// Tokens that a sample after each position of the response costs, as far as can be told: the mean where there are
+    /// samples, a line between neighbours that have some, and beyond them what the trajectory itself has more or less.
+    fn sample_costs(&self) -> Vec<f64> {
         let rest = |position: usize| (self.response - position) as f64;
-        let samples: usize = self.tallies.iter().map(|tally| tally.samples).sum();
-        let drawn: usize = self.tokens.iter().sum();
-        let trajectory: f64 =
-            self.positions.iter().zip(&self.tallies).map(|(&at, tally)| rest(at) * tally.samples as f64).sum();
-        let longer = if samples == 0 { 0.0 } else { (drawn as f64 - trajectory) / samples as f64 };
-        (rest(position) + longer).max(1.0)
+        let knots: Vec<(usize, f64)> = (0..self.positions.len())
+            .filter(|&at| self.tallies[at].samples > 0)
+            .map(|at| (self.positions[at], self.tokens[at] as f64 / self.tallies[at].samples as f64))
+            .collect();
+        let cost = |position: usize| {
+            let after = knots.partition_point(|(knot, _)| *knot <= position);
+            let (before, after) = (after.checked_sub(1).map(|before| knots[before]), knots.get(after).copied());
+            match (before, after) {
+                (Some((low, mean)), Some((high, next))) => {
+                    mean + (next - mean) * (position - low) as f64 / (high - low) as f64
+                }
+                (Some((knot, mean)), None) | (None, Some((knot, mean))) => mean + rest(position) - rest(knot),
+                (None, None) => rest(position),
+            }
+        };
+        (0..self.response).map(|position| cost(position).max(1.0)).collect()
     }
 
     /// What drawing everything at every position of the response costs.
     fn exhaustive_tokens(&self) -> usize {
-        let all = self.plan.rule.samples;
-        let at = |position: usize| match self.positions.binary_search(&position) {
-            Ok(at) if self.tallies[at].samples == all => self.tokens[at] as f64,
-            Ok(at) => self.sample_cost(at) * all as f64,
-            Err(_) => self.cost_after(position) * all as f64,
-        };
-        (0..self.response).map(at).sum::<f64>().round() as usize
+        let all = self.plan.rule.samples as f64;
+        self.sample_costs().into_iter().map(|cost| cost * all).sum::<f64>().round() as usize
     }
 }
 
