@@ -190,10 +190,15 @@ unsafe fn blocked<const FMA: bool>(tile: &Tile) {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::{LeftSide, Onto, SCORE_CHUNK, TILE_ROWS, Tile};
+
+    /// How far ahead of the panel's rows that are multiplied others are fetched, in floats. Panels that are multiplied one
+    /// after another lie one after another, so that the next one is on its way while this one's last rows are at work.
+    const AHEAD: usize = 2048;
 
     /// # Safety
     /// See [`super::multiply`].
@@ -231,6 +236,8 @@ mod avx512 {
         for _ in 0..tile.depth {
             // SAFETY: the caller vouches for `depth` steps of both sides.
             unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD + 16).cast());
                 let b0 = _mm512_loadu_ps(panel);
                 let b1 = _mm512_loadu_ps(panel.add(16));
                 for (r, sums) in acc.iter_mut().enumerate() {

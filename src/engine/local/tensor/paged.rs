@@ -82,8 +82,8 @@ impl PagedStep {
             groups.push(Group::new(&members, total, window, device)?);
         }
         for reader in &readers {
-            for row in reader.first_row..reader.first_row + reader.rows {
-                order[row] = given;
+            for place in &mut order[reader.first_row..reader.first_row + reader.rows] {
+                *place = given;
                 given += 1;
             }
         }
