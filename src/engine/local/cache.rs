@@ -49,6 +49,17 @@ impl Drop for Metered {
     }
 }
 
+/// Positions in a page, on every device.
+pub(crate) const PAGE: usize = 32;
+
+/// How many pages a sequence takes beyond those it has when it grows by `tokens`. A last page that is shared and not full
+/// is copied by whoever writes into it.
+pub(crate) fn new_pages<P>(pages: &[Arc<P>], len: usize, tokens: usize) -> usize {
+    let shared = pages.last().is_some_and(|page| Arc::strong_count(page) > 1);
+    let copied = tokens > 0 && !len.is_multiple_of(PAGE) && shared;
+    (len + tokens).div_ceil(PAGE) - pages.len() + usize::from(copied)
+}
+
 /// Keys and values of a sequence's first tokens. Clones share memory until one of them grows.
 pub(crate) trait KvCache: Clone + Send + 'static {
     /// Number of tokens it holds.

@@ -55,7 +55,7 @@ pub(super) fn load(metadata: &Metadata) -> Result<TextCodec, EngineError> {
         }
     };
     add_tokens(&mut tokenizer, metadata, &vocabulary)?;
-    let specials = specials(metadata, tokens);
+    let specials = specials(metadata, &vocabulary);
     let add_bos = metadata.bool("tokenizer.ggml.add_bos_token").unwrap_or(add_bos);
     let add_eos = metadata.bool("tokenizer.ggml.add_eos_token").unwrap_or(false);
     let template = sequence_template(&tokenizer, &specials, add_bos, add_eos).map_err(fail)?;
@@ -64,18 +64,31 @@ pub(super) fn load(metadata: &Metadata) -> Result<TextCodec, EngineError> {
     Ok(TextCodec::assemble(tokenizer, specials, chat))
 }
 
-fn specials(metadata: &Metadata, tokens: &[String]) -> Specials {
+/// What closes a text or a turn in the families that we read. A file names one such token, where the model's own
+/// `generation_config.json` has several: Qwen2.5 ends a chat with the one and a plain text with the other.
+const CLOSING: [&str; 7] =
+    ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>", "<｜end▁of▁sentence｜>"];
+
+fn specials(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Specials {
+    let tokens = vocabulary.tokens;
     let id =
         |name: &str| metadata.id(&format!("tokenizer.ggml.{name}_token_id")).filter(|&id| (id as usize) < tokens.len());
     let text = |id: Option<u32>| id.and_then(|id| tokens.get(id as usize)).cloned();
     let mut eos_ids = Vec::new();
     // Chat models end a turn with a token of its own, and a tool call with yet another.
-    for id in [id("eos"), id("eot"), id("eom")].into_iter().flatten() {
+    let named = [id("eos"), id("eot"), id("eom")].into_iter().flatten();
+    for id in named.chain(closing(vocabulary)) {
         if !eos_ids.contains(&id) {
             eos_ids.push(id);
         }
     }
     Specials { bos: text(id("bos")), eos: text(id("eos")), bos_id: id("bos"), eos_ids }
+}
+
+/// The control tokens that close a text or a turn by their names.
+fn closing(vocabulary: &Vocabulary<'_>) -> impl Iterator<Item = u32> {
+    let tokens = (0u32..).zip(vocabulary.tokens).zip(&vocabulary.kinds);
+    tokens.filter(|((_, token), kind)| **kind == CONTROL && CLOSING.contains(&token.as_str())).map(|((id, _), _)| id)
 }
 
 /// Byte-level BPE, and whether llama.cpp adds a BOS where the file does not say.
@@ -207,4 +220,16 @@ fn add_tokens(tokenizer: &mut Tokenizer, metadata: &Metadata, vocabulary: &Vocab
     tokenizer.add_special_tokens(special).map_err(fail)?;
     tokenizer.add_tokens(plain).map_err(fail)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_tokens_that_close_a_text_are_known_by_name() {
+        let tokens = ["a", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "</s>"].map(str::to_owned);
+        let vocabulary = Vocabulary { tokens: &tokens, kinds: vec![NORMAL, CONTROL, CONTROL, CONTROL, NORMAL] };
+        assert_eq!(closing(&vocabulary).collect::<Vec<_>>(), [1, 3]);
+    }
 }

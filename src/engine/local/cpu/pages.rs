@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::attention::Heads;
 use super::kernel::TILE_COLS;
-use crate::engine::local::cache::{CacheBudget, KvCache, Metered};
+pub(crate) use crate::engine::local::cache::PAGE;
+use crate::engine::local::cache::{CacheBudget, KvCache, Metered, new_pages};
 
-/// Positions in a page: the columns of a tile, so that a page's keys are one panel.
-pub(crate) const PAGE: usize = TILE_COLS;
+// A page's keys are one panel of a tile.
+const _: () = assert!(PAGE == TILE_COLS);
 
 /// How pages of a model are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +142,7 @@ impl KvCache for PagedCache {
     }
 
     fn growth(&self, tokens: usize) -> usize {
-        let new = (self.len + tokens).div_ceil(PAGE) - self.pages.len();
-        // A shared last page is copied by whoever writes into it.
-        let copied = tokens > 0
-            && !self.len.is_multiple_of(PAGE)
-            && self.pages.last().is_some_and(|page| Arc::strong_count(page) > 1);
-        (new + usize::from(copied)) * self.shape.bytes()
+        new_pages(&self.pages, self.len, tokens) * self.shape.bytes()
     }
 }
 

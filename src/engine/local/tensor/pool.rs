@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Tensor};
 
 use crate::engine::error::EngineError;
-use crate::engine::local::cache::{CacheBudget, KvCache, Metered};
-
-/// Positions in a page.
-pub(super) const PAGE: usize = 32;
+pub(super) use crate::engine::local::cache::PAGE;
+use crate::engine::local::cache::{CacheBudget, KvCache, Metered, new_pages};
 
 /// The pages of one model.
 pub(super) struct Pool {
@@ -167,10 +165,6 @@ impl KvCache for TensorCache {
     }
 
     fn growth(&self, tokens: usize) -> usize {
-        let new = (self.len + tokens).div_ceil(PAGE) - self.pages.len();
-        let copied = tokens > 0
-            && !self.len.is_multiple_of(PAGE)
-            && self.pages.last().is_some_and(|page| Arc::strong_count(page) > 1);
-        (new + usize::from(copied)) * self.pool.page_bytes()
+        new_pages(&self.pages, self.len, tokens) * self.pool.page_bytes()
     }
 }
