@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use futures::{Stream, StreamExt};
 
 use super::{Analysis, AnalysisError, off_the_reactor};
-use crate::domain::rollout::RolloutSet;
 use crate::domain::trace::Trace;
-use crate::store::{RolloutsRecord, SearchRow, StoreError, TraceRecord};
+use crate::store::{Attachment, AttachmentRow, StoreError, TraceRecord};
 
 /// Longest line in bytes: a trace of 4,096 tokens with 20 alternatives each is about 12 MB, and the most rollouts that one
 /// request draws, at their longest, some 50 MB.
@@ -123,68 +122,68 @@ impl Analysis {
         let taken = match self.store.insert_trace(record).await {
             Ok(()) => return Ok(Line::Stored(trace.id)),
             Err(StoreError::Exists { id }) => id,
-            Err(StoreError::RolloutsExist { id }) => return Ok(rollouts_conflict(&id)),
-            Err(StoreError::SearchExists { id }) => return Ok(search_conflict(&id)),
-            Err(error) => return Err(error.into()),
+            Err(error) => return refused(error),
         };
         match self.store.trace(&taken).await? {
             Some(stored) => self.merge(stored, trace).await,
-            None => Ok(removed(&taken)),
+            None => refused(StoreError::TraceGone { id: taken }),
         }
     }
 
-    /// Adds what an import of a stored trace brings along.
+    /// Adds what an import of a stored trace brings along, all or nothing.
     async fn merge(&self, mut stored: Trace, mut given: Trace) -> Result<Line, AnalysisError> {
-        let (here, there) = (std::mem::take(&mut stored.rollouts), std::mem::take(&mut given.rollouts));
-        let (known, brought) = (std::mem::take(&mut stored.searches), std::mem::take(&mut given.searches));
+        let rollouts = (std::mem::take(&mut stored.rollouts), std::mem::take(&mut given.rollouts));
+        let searches = (std::mem::take(&mut stored.searches), std::mem::take(&mut given.searches));
         if stored != given {
             return Ok(Line::Refused(format!("conflict: another trace is stored as {}", stored.id)));
         }
-        let here: HashMap<&str, &RolloutSet> = here.iter().map(|set| (set.id.as_str(), set)).collect();
-        let mut missing = Vec::new();
-        for set in &there {
-            match here.get(set.id.as_str()) {
-                Some(known) if *known == set => {}
-                Some(_) => return Ok(rollouts_conflict(&set.id)),
-                None => missing.push(RolloutsRecord::new(set)?),
+        let mut rows = Vec::new();
+        for missing in [missing(&rollouts.0, &rollouts.1), missing(&searches.0, &searches.1)] {
+            match missing {
+                Ok(missing) => rows.extend(missing),
+                Err(error) => return refused(error),
             }
         }
-        let mut searches = Vec::new();
-        for search in &brought {
-            match known.iter().find(|known| known.id == search.id) {
-                Some(known) if known == search => {}
-                Some(known) => return Ok(search_conflict(&known.id)),
-                None => searches.push(SearchRow::new(search)?),
-            }
-        }
-        if missing.is_empty() && searches.is_empty() {
+        if rows.is_empty() {
             return Ok(Line::Unchanged(stored.id));
         }
-        match self.store.insert_rollouts(missing).await {
-            Ok(()) => {}
-            Err(StoreError::RolloutsExist { id }) => return Ok(rollouts_conflict(&id)),
-            Err(StoreError::TraceGone { id }) => return Ok(removed(&id)),
-            Err(error) => return Err(error.into()),
-        }
-        match self.store.insert_searches(searches).await {
+        match self.store.attach(rows).await {
             Ok(()) => Ok(Line::Stored(stored.id)),
-            Err(StoreError::SearchExists { id }) => Ok(search_conflict(&id)),
-            Err(StoreError::TraceGone { id }) => Ok(removed(&id)),
-            Err(error) => Err(error.into()),
+            Err(error) => refused(error),
         }
     }
 }
 
-fn removed(id: &str) -> Line {
-    Line::Refused(format!("conflict: the trace stored as {id} was removed just now; try again"))
+/// Those of `given` that are not among `stored`. Fails if another record has the id of one of them.
+fn missing<A: Attachment + PartialEq>(stored: &[A], given: &[A]) -> Result<Vec<AttachmentRow>, StoreError> {
+    let stored: HashMap<&str, &A> = stored.iter().map(|record| (record.id(), record)).collect();
+    let mut missing = Vec::new();
+    for record in given {
+        match stored.get(record.id()) {
+            Some(known) if *known == record => {}
+            Some(_) => return Err(A::KIND.taken(record.id().to_owned())),
+            None => missing.push(AttachmentRow::new(record)?),
+        }
+    }
+    Ok(missing)
 }
 
-fn rollouts_conflict(id: &str) -> Line {
-    Line::Refused(format!("conflict: other rollouts are stored as {id}"))
-}
-
-fn search_conflict(id: &str) -> Line {
-    Line::Refused(format!("conflict: another search is stored as {id}"))
+/// What to say of a line that conflicts with what is stored; other errors are the store's.
+fn refused(error: StoreError) -> Result<Line, AnalysisError> {
+    let conflict = match error {
+        StoreError::RolloutsExist { id } => format!("other rollouts are stored as {id}"),
+        StoreError::SearchExists { id } => format!("another search is stored as {id}"),
+        StoreError::TraceGone { id } => format!("the trace stored as {id} was removed just now; try again"),
+        error @ (StoreError::Exists { id: _ }
+        | StoreError::BadCursor
+        | StoreError::BadLimit { limit: _, max: _ }
+        | StoreError::Unusable { path: _, reason: _ }
+        | StoreError::Newer { path: _, found: _, known: _ }
+        | StoreError::Damaged { id: _, reason: _ }
+        | StoreError::Database(_)
+        | StoreError::Internal(_)) => return Err(error.into()),
+    };
+    Ok(Line::Refused(format!("conflict: {conflict}")))
 }
 
 /// serde_json counts lines within the line, which would only confuse.

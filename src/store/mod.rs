@@ -2,9 +2,8 @@
 //!
 //! This room knows SQL and the domain's values. It knows neither models nor HTTP.
 
+mod attachments;
 mod error;
-mod rollouts;
-mod searches;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +13,8 @@ use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+pub use attachments::{Attachment, AttachmentKind, AttachmentRow};
 pub use error::StoreError;
-pub use rollouts::RolloutsRecord;
-pub use searches::SearchRow;
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");

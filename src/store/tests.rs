@@ -201,7 +201,7 @@ async fn an_unusable_path_and_a_newer_database_say_so() {
     .unwrap();
     store.close().await;
     let error = Store::open(StoreOptions { path }).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 999, known: 10, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 999, known: 11, .. }), "{error:?}");
 }
 
 fn rollouts(number: u32, trace: &Trace) -> RolloutSet {
@@ -230,21 +230,21 @@ async fn rollouts_belong_to_a_trace_and_go_with_it() {
     let store = Store::in_memory().await.unwrap();
     let trace = trace(1, "p", "r");
     let (first, second) = (rollouts(1, &trace), rollouts(2, &trace));
-    let record = |set: &RolloutSet| RolloutsRecord::new(set).unwrap();
-    let orphan = store.insert_rollouts(vec![record(&first)]).await;
+    let record = |set: &RolloutSet| AttachmentRow::new(set).unwrap();
+    let orphan = store.attach(vec![record(&first)]).await;
     assert!(matches!(orphan, Err(StoreError::TraceGone { id }) if id == trace.id));
-    assert!(RolloutsRecord::new(&RolloutSet { trace_id: None, ..first.clone() }).is_err());
+    assert!(AttachmentRow::new(&RolloutSet { trace_id: None, ..first.clone() }).is_err());
 
     insert(&store, &Trace { rollouts: vec![first.clone()], ..trace.clone() }).await;
     // The second of the two is new, and is not stored beside one that is not.
-    let both = store.insert_rollouts(vec![record(&second), record(&first)]).await;
+    let both = store.attach(vec![record(&second), record(&first)]).await;
     assert!(matches!(both, Err(StoreError::RolloutsExist { id }) if id == first.id));
-    assert_eq!(store.rollouts(&second.id).await.unwrap(), None);
-    store.insert_rollouts(vec![record(&second)]).await.unwrap();
-    assert_eq!(store.rollouts(&second.id).await.unwrap(), Some(second.clone()));
+    assert_eq!(store.attachment::<RolloutSet>(&second.id).await.unwrap(), None);
+    store.attach(vec![record(&second)]).await.unwrap();
+    assert_eq!(store.attachment(&second.id).await.unwrap(), Some(second.clone()));
     assert_eq!(store.trace(&trace.id).await.unwrap().unwrap().rollouts, [first.clone(), second]);
 
     assert!(store.delete_trace(&trace.id).await.unwrap());
-    assert_eq!(store.rollouts(&first.id).await.unwrap(), None);
-    assert_eq!(store.rollouts_of(&trace.id).await.unwrap(), []);
+    assert_eq!(store.attachment::<RolloutSet>(&first.id).await.unwrap(), None);
+    assert_eq!(store.attachments::<RolloutSet>(&trace.id).await.unwrap(), []);
 }

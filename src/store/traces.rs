@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{RolloutsRecord, SearchRow, Store, StoreError};
+use super::{AttachmentRow, Store, StoreError};
 use crate::domain::summary::TraceSummary;
 use crate::domain::trace::Trace;
 use crate::domain::verdict::VerdictStatus;
@@ -14,8 +14,7 @@ pub struct TraceRecord {
     summary_json: String,
     search_text: String,
     body: String,
-    rollouts: Vec<RolloutsRecord>,
-    searches: Vec<SearchRow>,
+    attachments: Vec<AttachmentRow>,
 }
 
 /// Which traces to list. Every field that is set must hold.
@@ -68,8 +67,9 @@ impl TraceRecord {
             summary,
             search_text: searchable(&format!("{}\n{}", trace.prompt.text, trace.response.text)),
             body: serde_json::to_string(trace).map_err(unwritable)?,
-            rollouts: trace.rollouts.iter().map(RolloutsRecord::new).collect::<Result<_, _>>()?,
-            searches: trace.searches.iter().map(SearchRow::new).collect::<Result<_, _>>()?,
+            attachments: (trace.rollouts.iter().map(AttachmentRow::new))
+                .chain(trace.searches.iter().map(AttachmentRow::new))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -77,7 +77,7 @@ impl TraceRecord {
 impl Store {
     /// Stores a trace with its tags, rollouts and searches, all or nothing. Fails with [`StoreError::Exists`] if its id is taken.
     pub async fn insert_trace(&self, record: TraceRecord) -> Result<(), StoreError> {
-        let TraceRecord { summary, summary_json, search_text, body, rollouts, searches } = record;
+        let TraceRecord { summary, summary_json, search_text, body, attachments } = record;
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO traces (id, created, verdict, base_model, positive_model, negative_model, min_score, \
@@ -109,10 +109,7 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
-        for record in rollouts {
-            record.insert(&mut transaction).await?;
-        }
-        for row in searches {
+        for row in attachments {
             row.insert(&mut transaction).await?;
         }
         transaction.commit().await?;
@@ -135,8 +132,8 @@ impl Store {
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))?
             .map_err(|error| damaged(error.to_string()))?;
-        trace.rollouts = self.rollouts_of(id).await?;
-        trace.searches = self.searches_of(id).await?;
+        trace.rollouts = self.attachments(id).await?;
+        trace.searches = self.attachments(id).await?;
         Ok(Some(trace))
     }
 

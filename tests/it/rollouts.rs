@@ -2,12 +2,11 @@
 //! leave.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::support::{Server, assert_refused, ok, refusal};
+use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal};
 
 /// Where the response has its `X`.
 const POSITION: usize = 4;
@@ -19,48 +18,19 @@ async fn trace(server: &Server) -> Value {
 
 /// A request on a trace that is fine, with the fields of `changes` on top; null removes a field.
 fn request(trace: &Value, changes: Value) -> Value {
-    let mut request = json!({
+    let request = json!({
         "trace_id": trace["id"], "position": POSITION, "sampling": {"max_tokens": 32},
         "alternatives": {"source": "given", "texts": ["+", "-"]}, "samples": 4, "original_samples": 4
     });
-    for (field, value) in changes.as_object().unwrap() {
-        if value.is_null() {
-            request.as_object_mut().unwrap().shift_remove(field);
-        } else {
-            request[field] = value.clone();
-        }
-    }
-    request
+    changed(request, changes)
 }
 
 async fn post(server: &Server, trace: &Value, changes: Value) -> Response {
     server.post("/v1/rollouts", &request(trace, changes)).await
 }
 
-fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
-fn array(value: &Value) -> &[Value] {
-    value.as_array().unwrap()
-}
-
 fn sum(values: &Value, field: &str) -> u64 {
     array(values).iter().map(|value| value[field].as_u64().unwrap()).sum()
-}
-
-async fn stored(server: &Server, trace: &Value) -> Value {
-    ok(server.get(&format!("/v1/traces/{}", trace["id"].as_str().unwrap())).await).await
-}
-
-async fn export(server: &Server, trace: &Value) -> String {
-    let path = format!("/v1/traces/{}/export", trace["id"].as_str().unwrap());
-    server.get(&path).await.text().await.unwrap()
-}
-
-async fn import(server: &Server, body: String) -> Value {
-    let request = server.request(Method::POST, "/v1/traces/import").header("content-type", "application/x-ndjson");
-    ok(request.body(body).send().await.unwrap()).await
 }
 
 #[tokio::test]
@@ -211,12 +181,7 @@ async fn a_response_that_is_no_trace_is_rolled_out_and_not_stored() {
 async fn a_stream_tells_of_alternatives_of_rollouts_and_of_the_end() {
     let server = Server::start().await;
     let trace = trace(&server).await;
-    let response = post(&server, &trace, json!({"stream": true})).await;
-    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
-    let body = response.text().await.unwrap();
-    let mut events: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    assert_eq!(events.pop(), Some("[DONE]"));
-    let events: Vec<Value> = events.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let events = events(post(&server, &trace, json!({"stream": true})).await).await;
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "rollout").count(), 12);
     assert_eq!((kinds[0], kinds[5], kinds[10], kinds[15]), ("summary", "summary", "summary", "done"));
@@ -324,7 +289,7 @@ async fn rollouts_are_kept_with_their_trace_and_go_with_it() {
     let unsaved = ok(post(&server, &trace, json!({"save": false})).await).await;
     let second = ok(post(&server, &trace, json!({"position": 1, "model": "pos"})).await).await;
     assert_eq!((&unsaved["trace_id"], &second["model"]["id"]), (&Value::Null, &json!("pos")));
-    let mut with = stored(&server, &trace).await;
+    let mut with = server.stored(&trace).await;
     assert_eq!(with["rollouts"], json!([first, second]));
     with.as_object_mut().unwrap().shift_remove("rollouts");
     assert_eq!(with, trace);
@@ -340,21 +305,21 @@ async fn rollouts_travel_with_an_export() {
     let here = Server::start().await;
     let there = Server::start().await;
     let trace = trace(&here).await;
-    let bare = export(&here, &trace).await;
+    let bare = here.export(&trace).await;
     ok(post(&here, &trace, json!({})).await).await;
-    let one = export(&here, &trace).await;
+    let one = here.export(&trace).await;
     ok(post(&here, &trace, json!({"position": 1})).await).await;
-    let two = export(&here, &trace).await;
+    let two = here.export(&trace).await;
     assert!(!bare.contains("\"rollouts\"") && two.len() > one.len());
 
     let id = &trace["id"];
     let report = |imported: u32| json!({"imported": imported, "unchanged": 1 - imported, "ids": [id], "errors": []});
-    assert_eq!(import(&there, one.clone()).await, report(1));
-    assert_eq!(import(&there, bare.clone()).await, report(0), "an older export takes nothing away");
-    assert_eq!(import(&there, two.clone()).await, report(1), "a newer one adds what is missing");
-    assert_eq!(import(&there, two.clone()).await, report(0));
-    assert_eq!(stored(&there, &trace).await, stored(&here, &trace).await);
-    assert_eq!(export(&there, &trace).await, two);
+    assert_eq!(ok(there.import(one.clone()).await).await, report(1));
+    assert_eq!(ok(there.import(bare.clone()).await).await, report(0), "an older export takes nothing away");
+    assert_eq!(ok(there.import(two.clone()).await).await, report(1), "a newer one adds what is missing");
+    assert_eq!(ok(there.import(two.clone()).await).await, report(0));
+    assert_eq!(there.stored(&trace).await, here.stored(&trace).await);
+    assert_eq!(there.export(&trace).await, two);
 
     let good: Value = serde_json::from_str(&one).unwrap();
     let fresh = Server::start().await;
@@ -374,47 +339,20 @@ async fn rollouts_travel_with_an_export() {
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).unwrap() = value;
-        let report = import(&fresh, bad.to_string()).await;
+        let report = ok(fresh.import(bad.to_string()).await).await;
         let message = report["errors"][0]["message"].as_str().unwrap_or_else(|| panic!("{path}: {report}"));
         assert!(message.contains(field), "{path}: {message}");
     }
     // The same id with other numbers is another set.
     let mut other = good;
     other["rollouts"][0]["created"] = json!(1);
-    let report = import(&there, other.to_string()).await;
+    let report = ok(there.import(other.to_string()).await).await;
     assert!(report["errors"][0]["message"].as_str().unwrap().starts_with("line 1: conflict"), "{report}");
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not come to pass");
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_stops_the_engine_and_nothing_is_kept() {
     let server = Server::start().await;
     let trace = trace(&server).await;
-    let held = server.engine.draws.clone().acquire_many_owned(1 << 20).await.unwrap();
-
-    let mut streamed = post(&server, &trace, json!({"stream": true})).await;
-    let first = streamed.chunk().await.unwrap().unwrap();
-    assert!(first.starts_with(b"data: {\"event\":\"summary\""), "{first:?}");
-    until(|| server.engine.generating.load(SeqCst) == 1).await;
-    drop(streamed);
-    until(|| server.engine.generating.load(SeqCst) == 0).await;
-
-    let whole = server.request(Method::POST, "/v1/rollouts").json(&request(&trace, json!({})));
-    let client = tokio::spawn(whole.send());
-    until(|| server.engine.generating.load(SeqCst) == 1).await;
-    client.abort();
-    until(|| server.engine.generating.load(SeqCst) == 0).await;
-
-    drop(held);
-    assert_eq!(stored(&server, &trace).await, trace);
-    ok(post(&server, &trace, json!({})).await).await;
+    server.leave("/v1/rollouts", request(&trace, json!({})), &trace).await;
 }

@@ -2,12 +2,11 @@
 //! leave.
 
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::support::{Server, assert_refused, ok, refusal};
+use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal};
 
 /// After the `X` the answer is never right, before it half of the samples are.
 const RESPONSE: &str = " It is, as one sees at once, X and so 8.";
@@ -20,58 +19,15 @@ async fn trace(server: &Server) -> Value {
 
 /// A request on a trace that is fine, with the fields of `changes` on top; null removes a field.
 fn request(trace: &Value, changes: Value) -> Value {
-    let mut request = json!({"trace_id": trace["id"], "sampling": {"max_tokens": 32}});
-    for (field, value) in changes.as_object().unwrap() {
-        if value.is_null() {
-            request.as_object_mut().unwrap().shift_remove(field);
-        } else {
-            request[field] = value.clone();
-        }
-    }
-    request
+    changed(json!({"trace_id": trace["id"], "sampling": {"max_tokens": 32}}), changes)
 }
 
 async fn post(server: &Server, trace: &Value, changes: Value) -> Response {
     server.post("/v1/searches", &request(trace, changes)).await
 }
 
-fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
-fn array(value: &Value) -> &[Value] {
-    value.as_array().unwrap()
-}
-
 fn at(answer: &Value, position: usize) -> &Value {
     array(&answer["positions"]).iter().find(|outcome| outcome["position"] == json!(position)).unwrap()
-}
-
-async fn stored(server: &Server, trace: &Value) -> Value {
-    ok(server.get(&format!("/v1/traces/{}", trace["id"].as_str().unwrap())).await).await
-}
-
-async fn import(server: &Server, body: String) -> Value {
-    let request = server.request(Method::POST, "/v1/traces/import").header("content-type", "application/x-ndjson");
-    ok(request.body(body).send().await.unwrap()).await
-}
-
-async fn events(server: &Server, trace: &Value, changes: Value) -> Vec<Value> {
-    let response = post(server, trace, changes).await;
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let text = response.text().await.unwrap();
-    let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    assert_eq!(data.pop(), Some("[DONE]"));
-    data.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect()
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
 }
 
 #[tokio::test]
@@ -228,7 +184,7 @@ async fn only_the_lowest_scores_are_looked_at_when_they_are_the_candidates() {
 async fn a_stream_tells_of_rounds_and_positions_and_ends_with_the_answer() {
     let server = Server::start().await;
     let trace = trace(&server).await;
-    let streamed = events(&server, &trace, json!({"stream": true})).await;
+    let streamed = events(post(&server, &trace, json!({"stream": true})).await).await;
     assert_eq!(streamed[0]["event"], json!("summary"));
     assert_eq!(
         keys(&streamed[0]),
@@ -305,34 +261,42 @@ async fn searches_are_kept_with_their_trace_travel_with_it_and_go_with_it() {
     let trace = trace(&server).await;
     let unsaved = ok(post(&server, &trace, json!({"save": false})).await).await;
     assert_eq!(unsaved["trace_id"], Value::Null);
-    assert_eq!(stored(&server, &trace).await, trace);
+    assert_eq!(server.stored(&trace).await, trace);
     let first = ok(post(&server, &trace, json!({})).await).await;
     let second = ok(post(&server, &trace, json!({"sampling": {"max_tokens": 32, "seed": 1}})).await).await;
-    let with = stored(&server, &trace).await;
+    let with = server.stored(&trace).await;
     assert_eq!(with["searches"], json!([first, second]));
     let path = format!("/v1/searches/{}", first["id"].as_str().unwrap());
     assert_eq!(ok(server.get(&path).await).await, first);
 
     let id = trace["id"].as_str().unwrap();
-    let line = server.get(&format!("/v1/traces/{id}/export")).await.text().await.unwrap();
+    let line = server.export(&trace).await;
     let there = Server::start().await;
     let report = json!({"imported": 1, "unchanged": 0, "ids": [id], "errors": []});
-    assert_eq!(import(&there, line.clone()).await, report);
-    assert_eq!(stored(&there, &trace).await, with);
-    assert_eq!(there.get(&format!("/v1/traces/{id}/export")).await.text().await.unwrap(), line);
-    assert_eq!(import(&there, line.clone()).await["unchanged"], json!(1));
+    assert_eq!(ok(there.import(line.clone()).await).await, report);
+    assert_eq!(there.stored(&trace).await, with);
+    assert_eq!(there.export(&trace).await, line);
+    assert_eq!(ok(there.import(line.clone()).await).await["unchanged"], json!(1));
 
     // A trace that is stored without them is given them.
     let bare = Server::start().await;
     let mut alone: Value = serde_json::from_str(&line).unwrap();
     alone.as_object_mut().unwrap().shift_remove("searches");
-    assert_eq!(import(&bare, alone.to_string()).await["imported"], json!(1));
-    assert_eq!(import(&bare, line.clone()).await["imported"], json!(1));
-    assert_eq!(stored(&bare, &trace).await, with);
+    assert_eq!(ok(bare.import(alone.to_string()).await).await["imported"], json!(1));
+    assert_eq!(ok(bare.import(line.clone()).await).await["imported"], json!(1));
+    assert_eq!(bare.stored(&trace).await, with);
+
+    // What conflicts keeps out what came with it.
+    let mut conflicting: Value = serde_json::from_str(&line).unwrap();
+    conflicting["searches"][0]["created"] = json!(1);
+    conflicting["searches"][1]["id"] = json!("search_00000000000000000000000000");
+    let refused = ok(bare.import(conflicting.to_string()).await).await;
+    assert!(refused["errors"][0]["message"].as_str().unwrap().starts_with("line 1: conflict"), "{refused}");
+    assert_eq!(bare.stored(&trace).await, with);
 
     let mut unsound: Value = serde_json::from_str(&line).unwrap();
     unsound["searches"][1]["positions"][0]["correct"] = json!(9999);
-    let refused = import(&bare, unsound.to_string()).await;
+    let refused = ok(bare.import(unsound.to_string()).await).await;
     assert!(refused["errors"][0]["message"].as_str().unwrap().contains("searches[1].positions[0]"), "{refused}");
 
     ok(server.delete(&format!("/v1/traces/{id}")).await).await;
@@ -343,20 +307,5 @@ async fn searches_are_kept_with_their_trace_travel_with_it_and_go_with_it() {
 async fn a_client_that_leaves_stops_the_search_and_leaves_nothing() {
     let server = Server::start().await;
     let trace = trace(&server).await;
-    let draws = server.engine.draws.clone();
-    let held = draws.acquire_many(1 << 20).await.unwrap();
-    let streamed = post(&server, &trace, json!({"stream": true})).await;
-    until(|| server.engine.generating.load(SeqCst) == 1).await;
-    drop(streamed);
-    until(|| server.engine.generating.load(SeqCst) == 0).await;
-
-    let whole = server.request(Method::POST, "/v1/searches").json(&request(&trace, json!({})));
-    let client = tokio::spawn(whole.send());
-    until(|| server.engine.generating.load(SeqCst) == 1).await;
-    client.abort();
-    until(|| server.engine.generating.load(SeqCst) == 0).await;
-
-    drop(held);
-    assert_eq!(stored(&server, &trace).await, trace);
-    ok(post(&server, &trace, json!({})).await).await;
+    server.leave("/v1/searches", request(&trace, json!({})), &trace).await;
 }

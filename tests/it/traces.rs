@@ -1,6 +1,5 @@
 //! `/v1/traces`: list and filters, get, delete, export and import.
 
-use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::support::{Server, assert_refused, ok, refusal};
@@ -12,11 +11,6 @@ async fn ids(server: &Server, query: &str) -> Vec<String> {
 
 async fn saved(server: &Server, changes: Value) -> String {
     ok(server.score(changes).await).await["id"].as_str().unwrap().to_owned()
-}
-
-async fn import(server: &Server, body: impl Into<reqwest::Body>) -> Response {
-    let request = server.request(Method::POST, "/v1/traces/import").header("content-type", "application/x-ndjson");
-    request.body(body).send().await.unwrap()
 }
 
 #[tokio::test]
@@ -125,11 +119,11 @@ async fn an_export_comes_back_as_it_was() {
     let line = here.get(&format!("/v1/traces/{id}/export")).await.text().await.unwrap();
 
     let there = Server::start().await;
-    let report = ok(import(&there, line.clone()).await).await;
+    let report = ok(there.import(line.clone()).await).await;
     assert_eq!(report, json!({"imported": 1, "unchanged": 0, "ids": [id], "errors": []}));
     assert_eq!(ok(there.get(&format!("/v1/traces/{id}")).await).await, trace);
 
-    let again = ok(import(&there, format!("{line}\nnonsense\n{{}}\n")).await).await;
+    let again = ok(there.import(format!("{line}\nnonsense\n{{}}\n")).await).await;
     assert_eq!((&again["imported"], &again["unchanged"]), (&json!(0), &json!(1)));
     let lines: Vec<_> = again["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
     assert_eq!(lines, [3, 4]);
@@ -140,6 +134,6 @@ async fn an_export_comes_back_as_it_was() {
 async fn an_import_may_be_longer_than_a_body_in_memory() {
     let setup = crate::support::Setup { max_body_bytes: Some(100), ..Default::default() };
     let server = Server::with(setup).await;
-    let report = ok(import(&server, "\n".repeat(10_000)).await).await;
+    let report = ok(server.import("\n".repeat(10_000)).await).await;
     assert_eq!(report["errors"], json!([]));
 }

@@ -5,6 +5,7 @@ mod html;
 
 use super::traces::no_trace;
 use super::{Analysis, AnalysisError, off_the_reactor};
+use crate::store::AttachmentKind;
 
 /// The kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,8 +51,8 @@ impl Analysis {
         let bytes = match format {
             ExportFormat::Jsonl => {
                 let trace = self.store.trace_json(id).await?.ok_or_else(|| no_trace(id))?;
-                let rollouts = self.store.rollouts_json(id).await?;
-                let searches = self.store.searches_json(id).await?;
+                let rollouts = self.store.attachments_json(AttachmentKind::Rollouts, id).await?;
+                let searches = self.store.attachments_json(AttachmentKind::Search, id).await?;
                 line(trace, &[("rollouts", rollouts), ("searches", searches)]).into_bytes()
             }
             ExportFormat::Csv => {

@@ -107,7 +107,7 @@ impl Analysis {
 
     /// Stored rollouts.
     pub async fn stored_rollouts(&self, id: &str) -> Result<RolloutSet, AnalysisError> {
-        let found = self.store.rollouts(id).await?;
+        let found = self.store.attachment(id).await?;
         found.ok_or_else(|| AnalysisError::NotFound { kind: "rollouts", id: id.to_owned() })
     }
 

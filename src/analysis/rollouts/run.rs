@@ -21,7 +21,7 @@ use crate::domain::rollout::{
 use crate::domain::sampling::FinishReason;
 use crate::domain::verifier;
 use crate::engine::{Engine, EngineError, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
-use crate::store::{RolloutsRecord, StoreError};
+use crate::store::{AttachmentRow, StoreError};
 
 /// Most summaries on the way: each lists every alternative, and there may be thousands.
 const SUMMARIES: usize = 32;
@@ -292,9 +292,9 @@ impl Run {
         if set.trace_id.is_some() {
             let record = {
                 let set = set.clone();
-                off_the_reactor(move || Ok(RolloutsRecord::new(&set)?)).await?
+                off_the_reactor(move || Ok(AttachmentRow::new(&set)?)).await?
             };
-            match self.analysis.store.insert_rollouts(vec![record]).await {
+            match self.analysis.store.attach(vec![record]).await {
                 // The trace was deleted meanwhile; what was drawn is worth its answer all the same.
                 Err(StoreError::TraceGone { id: _ }) => set.trace_id = None,
                 outcome => outcome?,

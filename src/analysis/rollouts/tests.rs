@@ -264,6 +264,6 @@ async fn rollouts_without_a_trace_are_not_stored() {
     assert_eq!((set.trace_id.as_ref(), set.original.correct), (None, 1));
     assert_eq!(set.model, ModelRef { id: "base".to_owned(), sha256: "sha-of-base".to_owned() });
     assert!(fixture.analysis.stored_rollouts(&set.id).await.is_err());
-    let orphan = crate::store::RolloutsRecord::new(&set);
+    let orphan = crate::store::AttachmentRow::new(&set);
     assert!(matches!(orphan, Err(StoreError::Internal(_))));
 }

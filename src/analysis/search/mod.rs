@@ -79,7 +79,7 @@ impl Analysis {
 
     /// A stored search.
     pub async fn stored_search(&self, id: &str) -> Result<SearchRecord, AnalysisError> {
-        let found = self.store.search(id).await?;
+        let found = self.store.attachment(id).await?;
         found.ok_or_else(|| AnalysisError::NotFound { kind: "search", id: id.to_owned() })
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::search::{
 use crate::domain::verdict::VerdictStatus;
 use crate::domain::verifier;
 use crate::engine::{EngineError, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
-use crate::store::{SearchRow, StoreError};
+use crate::store::{AttachmentRow, StoreError};
 
 /// Most samples that are graded in one go: enough to be worth a thread, few enough to tell of them soon.
 const GRADED_AT_ONCE: usize = 64;
@@ -251,7 +251,7 @@ impl Run {
             .check(self.order.subject.response().len())
             .map_err(|defect| AnalysisError::Internal(format!("the new search is unsound: {defect}")))?;
         if record.trace_id.is_some() {
-            match self.analysis.store.insert_searches(vec![SearchRow::new(&record)?]).await {
+            match self.analysis.store.attach(vec![AttachmentRow::new(&record)?]).await {
                 // The trace was deleted meanwhile; what was found is worth its answer all the same.
                 Err(StoreError::TraceGone { id: _ }) => record.trace_id = None,
                 outcome => outcome?,

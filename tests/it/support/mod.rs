@@ -8,6 +8,7 @@ pub(crate) mod process;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use linchpin::analysis::Analysis;
@@ -99,11 +100,55 @@ impl Server {
     pub(crate) async fn score(&self, changes: Value) -> Response {
         self.post("/v1/score", &trajectory(changes)).await
     }
+
+    /// A trace as it is stored now.
+    pub(crate) async fn stored(&self, trace: &Value) -> Value {
+        ok(self.get(&format!("/v1/traces/{}", trace["id"].as_str().unwrap())).await).await
+    }
+
+    /// A trace as a line to import.
+    pub(crate) async fn export(&self, trace: &Value) -> String {
+        let path = format!("/v1/traces/{}/export", trace["id"].as_str().unwrap());
+        self.get(&path).await.text().await.unwrap()
+    }
+
+    /// Uploads lines of traces.
+    pub(crate) async fn import(&self, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.request(Method::POST, "/v1/traces/import").header("content-type", "application/x-ndjson");
+        request.body(body).send().await.unwrap()
+    }
+
+    /// Posts to a route that draws, with a client that reads the first of a stream and leaves, and with one that waits for
+    /// the whole and leaves: the engine must stop, and nothing be kept.
+    pub(crate) async fn leave(&self, path: &str, request: Value, trace: &Value) {
+        let generating = || self.engine.generating.load(SeqCst);
+        let held = self.engine.draws.clone().acquire_many_owned(1 << 20).await.unwrap();
+
+        let mut streamed = self.post(path, &changed(request.clone(), json!({"stream": true}))).await;
+        let first = streamed.chunk().await.unwrap().unwrap();
+        assert!(first.starts_with(b"data: {\"event\":\"summary\""), "{first:?}");
+        until(|| generating() == 1).await;
+        drop(streamed);
+        until(|| generating() == 0).await;
+
+        let client = tokio::spawn(self.request(Method::POST, path).json(&request).send());
+        until(|| generating() == 1).await;
+        client.abort();
+        until(|| generating() == 0).await;
+
+        drop(held);
+        assert_eq!(&self.stored(trace).await, trace);
+        ok(self.post(path, &request).await).await;
+    }
 }
 
 /// A score request that is fine, with the fields of `changes` on top; null removes a field.
 pub(crate) fn trajectory(changes: Value) -> Value {
-    let mut request = json!({"prompt": "Question: 3 + 4?\nAnswer:", "response": " It is 8."});
+    changed(json!({"prompt": "Question: 3 + 4?\nAnswer:", "response": " It is 8."}), changes)
+}
+
+/// A request with the fields of `changes` on top; null removes a field.
+pub(crate) fn changed(mut request: Value, changes: Value) -> Value {
     for (field, value) in changes.as_object().unwrap() {
         if value.is_null() {
             request.as_object_mut().unwrap().shift_remove(field);
@@ -112,6 +157,16 @@ pub(crate) fn trajectory(changes: Value) -> Value {
         }
     }
     request
+}
+
+/// The names of an object's fields, in their order.
+pub(crate) fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// The values of an array.
+pub(crate) fn array(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
 }
 
 /// Reads a success's server-sent events, which end with `[DONE]`, and leaves that out.
