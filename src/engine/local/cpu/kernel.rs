@@ -43,9 +43,10 @@ pub(crate) struct Tile {
     /// At least `depth` steps of the layout that `side` names.
     pub(crate) left: *const f32,
     pub(crate) side: LeftSide,
-    /// `depth` rows of 32 columns, `panel_stride` apart.
+    /// `depth` rows of 32 columns.
     pub(crate) panel: *const f32,
-    pub(crate) panel_stride: usize,
+    /// The panel that will be multiplied next, to be fetched meanwhile. Only a hint: nothing is read there.
+    pub(crate) next: *const f32,
     pub(crate) depth: usize,
     /// 1 to [`TILE_ROWS`].
     pub(crate) rows: usize,
@@ -167,7 +168,7 @@ unsafe fn blocked<const FMA: bool>(tile: &Tile) {
         }
         for k in 0..tile.depth {
             // SAFETY: `k < depth` rows of 32 columns are readable.
-            let b = unsafe { &*tile.panel.add(k * tile.panel_stride).cast::<[f32; TILE_COLS]>() };
+            let b = unsafe { &*tile.panel.add(k * TILE_COLS).cast::<[f32; TILE_COLS]>() };
             for (r, sums) in acc.iter_mut().enumerate().take(count) {
                 // SAFETY: `row + r < rows`.
                 let a = unsafe { *tile.left.add(k * step + (row + r) * row_stride) };
@@ -194,11 +195,7 @@ mod avx512 {
         _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::{LeftSide, Onto, SCORE_CHUNK, TILE_ROWS, Tile};
-
-    /// How far ahead of the panel's rows that are multiplied others are fetched, in floats. Panels that are multiplied one
-    /// after another lie one after another, so that the next one is on its way while this one's last rows are at work.
-    const AHEAD: usize = 2048;
+    use super::{LeftSide, Onto, SCORE_CHUNK, TILE_COLS, TILE_ROWS, Tile};
 
     /// # Safety
     /// See [`super::multiply`].
@@ -232,12 +229,12 @@ mod avx512 {
                 };
             }
         }
-        let (mut left, mut panel) = (tile.left, tile.panel);
+        let (mut left, mut panel, mut next) = (tile.left, tile.panel, tile.next);
         for _ in 0..tile.depth {
             // SAFETY: the caller vouches for `depth` steps of both sides.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD).cast());
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD + 16).cast());
+                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(16).cast());
                 let b0 = _mm512_loadu_ps(panel);
                 let b1 = _mm512_loadu_ps(panel.add(16));
                 for (r, sums) in acc.iter_mut().enumerate() {
@@ -246,7 +243,8 @@ mod avx512 {
                     sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
                 }
                 left = left.add(STEP);
-                panel = panel.add(tile.panel_stride);
+                panel = panel.add(TILE_COLS);
+                next = next.wrapping_add(TILE_COLS);
             }
         }
         for (r, sums) in acc.iter().enumerate() {

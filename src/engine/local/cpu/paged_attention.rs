@@ -61,10 +61,14 @@ pub(crate) fn attend_pages(heads: Heads, input: &PagedInput<'_>, blocks: &[Block
     let tile_queries = if group <= TILE_ROWS { TILE_ROWS / group * group } else { TILE_ROWS };
     let queries: Vec<Vec<Query<'_>>> =
         (0..heads.keys).map(|key_head| queries_of(input, blocks, group, key_head)).collect();
-    let tasks: Vec<(usize, &[Query<'_>])> = queries
-        .iter()
-        .enumerate()
-        .flat_map(|(key_head, queries)| queries.chunks(tile_queries).map(move |tile| (key_head, tile)))
+    // Every head of some rows before other rows: what lies side by side in their pages is read one after another.
+    let tiles = queries.first().map_or(0, |queries| queries.len().div_ceil(tile_queries));
+    let tasks: Vec<(usize, &[Query<'_>])> = (0..tiles)
+        .flat_map(|tile| queries.iter().enumerate().map(move |(key_head, queries)| (key_head, queries, tile)))
+        .map(|(key_head, queries, tile)| {
+            let first = tile * tile_queries;
+            (key_head, &queries[first..queries.len().min(first + tile_queries)])
+        })
         .collect();
     let isa = Isa::detect();
     let (block_len, shared) = (out.block_len(), Shared::new(&mut out.data));
@@ -118,53 +122,60 @@ fn attend_tile(
     let first_chunk = queries.iter().map(|query| heads.first_chunk(query.position)).min().unwrap_or(0);
     let chunks = first_chunk..visible.div_ceil(SCORE_CHUNK);
     at_least(scores, chunks.len() * CHUNK);
-    for page in first_chunk * CHUNK_PAGES..visible.div_ceil(PAGE) {
-        let offset = (page / CHUNK_PAGES - first_chunk) * CHUNK + page % CHUNK_PAGES * PAGE;
-        for Run { page, first, rows, .. } in runs(queries, page) {
-            let keys = page.keys(layer, key_head);
-            let c = &mut scores[offset + first * SCORE_CHUNK..][..(rows - 1) * SCORE_CHUNK + TILE_COLS];
-            let tile = Tile {
-                left: query[first..].as_ptr(),
-                side: LeftSide::RowBlock,
-                panel: keys.as_ptr(),
-                panel_stride: TILE_COLS,
-                depth: heads.dim,
-                rows,
-                c: c.as_mut_ptr(),
-                c_stride: SCORE_CHUNK,
-                onto: Onto::Nothing,
-            };
-            // SAFETY: `query` holds `dim` steps from column `first`, `keys` as many, and `c` spans the run's rows.
-            unsafe { multiply(isa, &tile) };
-        }
+    let runs: Vec<Run<'_>> =
+        (first_chunk * CHUNK_PAGES..visible.div_ceil(PAGE)).flat_map(|page| runs(queries, page)).collect();
+    // Pages that only one sequence has come from memory, and lie anywhere in it: each is fetched while the one before is
+    // at work.
+    let keys = |run: &Run<'_>| run.page.keys(layer, key_head).as_ptr();
+    let values = |run: &Run<'_>, panel: usize| run.page.values(layer, key_head, panel).as_ptr();
+    for (index, run) in runs.iter().enumerate() {
+        let offset = (run.number / CHUNK_PAGES - first_chunk) * CHUNK + run.number % CHUNK_PAGES * PAGE;
+        let c = &mut scores[offset + run.first * SCORE_CHUNK..][..(run.rows - 1) * SCORE_CHUNK + TILE_COLS];
+        let tile = Tile {
+            left: query[run.first..].as_ptr(),
+            side: LeftSide::RowBlock,
+            panel: keys(run),
+            next: runs.get(index + 1).map_or_else(|| values(&runs[0], 0), keys),
+            depth: heads.dim,
+            rows: run.rows,
+            c: c.as_mut_ptr(),
+            c_stride: SCORE_CHUNK,
+            onto: Onto::Nothing,
+        };
+        // SAFETY: `query` holds `dim` steps from column `first`, the page's keys as many, and `c` spans the run's rows.
+        unsafe { multiply(isa, &tile) };
     }
     let seen: Vec<_> = queries.iter().map(|query| heads.seen(query.position, first_chunk)).collect();
     let mut sums = [0f32; TILE_ROWS];
     softmax(scores, chunks.len(), &seen, &mut sums);
+    let mut index = 0;
     for (number, chunk) in chunks.enumerate() {
         // Pages of a chunk go on summing, and chunks are added up, as in attention over whole sequences.
-        for page in chunk * CHUNK_PAGES..visible.div_ceil(PAGE).min((chunk + 1) * CHUNK_PAGES) {
-            let start = number * CHUNK + page % CHUNK_PAGES * PAGE;
-            for Run { page: held, first, rows, positions } in runs(queries, page) {
-                let depth = PAGE.min(positions - page * PAGE);
-                let left = &scores[start + first * SCORE_CHUNK..][..(rows - 1) * SCORE_CHUNK + depth];
-                for (panel, part) in parts.iter_mut().enumerate() {
-                    let values = &held.values(layer, key_head, panel)[..depth * TILE_COLS];
-                    let tile = Tile {
-                        left: left.as_ptr(),
-                        side: LeftSide::Scores,
-                        panel: values.as_ptr(),
-                        panel_stride: TILE_COLS,
-                        depth,
-                        rows,
-                        c: part[first * TILE_COLS..].as_mut_ptr(),
-                        c_stride: TILE_COLS,
-                        onto: if page.is_multiple_of(CHUNK_PAGES) { Onto::Nothing } else { Onto::Running },
-                    };
-                    // SAFETY: `left` spans `rows` rows of `depth` scores, `values` as many steps, and `part` has 14 rows
-                    // of 32, of which the run's are within.
-                    unsafe { multiply(isa, &tile) };
-                }
+        while let Some(run) = runs.get(index).filter(|run| run.number / CHUNK_PAGES == chunk) {
+            index += 1;
+            let depth = PAGE.min(run.positions - run.number * PAGE);
+            let start = number * CHUNK + run.number % CHUNK_PAGES * PAGE + run.first * SCORE_CHUNK;
+            let left = &scores[start..][..(run.rows - 1) * SCORE_CHUNK + depth];
+            let last = parts.len() - 1;
+            for (panel, part) in parts.iter_mut().enumerate() {
+                let panel_values = &run.page.values(layer, key_head, panel)[..depth * TILE_COLS];
+                let tile = Tile {
+                    left: left.as_ptr(),
+                    side: LeftSide::Scores,
+                    panel: panel_values.as_ptr(),
+                    next: match runs.get(index) {
+                        Some(next) if panel == last => values(next, 0),
+                        _ => values(run, (panel + 1).min(last)),
+                    },
+                    depth,
+                    rows: run.rows,
+                    c: part[run.first * TILE_COLS..].as_mut_ptr(),
+                    c_stride: TILE_COLS,
+                    onto: if run.number.is_multiple_of(CHUNK_PAGES) { Onto::Nothing } else { Onto::Running },
+                };
+                // SAFETY: `left` spans `rows` rows of `depth` scores, `panel_values` as many steps, and `part` has 14
+                // rows of 32, of which the run's are within.
+                unsafe { multiply(isa, &tile) };
             }
         }
         for (row, query) in queries.iter().enumerate().filter(|(_, query)| query.position >= chunk * SCORE_CHUNK) {
@@ -182,6 +193,8 @@ fn attend_tile(
 
 /// Neighbouring queries of a tile that look at the same page.
 struct Run<'a> {
+    /// The page's number in its sequences.
+    number: usize,
     page: PageRef<'a>,
     first: usize,
     rows: usize,
@@ -189,19 +202,19 @@ struct Run<'a> {
     positions: usize,
 }
 
-/// The runs of a tile for page number `page`; queries that do not reach it are in none.
-fn runs<'a>(queries: &[Query<'a>], page: usize) -> impl Iterator<Item = Run<'a>> {
+/// The runs of a tile for page number `number`; queries that do not reach it are in none.
+fn runs<'a>(queries: &[Query<'a>], number: usize) -> impl Iterator<Item = Run<'a>> {
     let mut next = 0;
     std::iter::from_fn(move || {
         while next < queries.len() {
             let first = next;
             next += 1;
-            let Some(held) = queries[first].page(page) else { continue };
-            while next < queries.len() && queries[next].page(page).is_some_and(|other| other.is(held)) {
+            let Some(held) = queries[first].page(number) else { continue };
+            while next < queries.len() && queries[next].page(number).is_some_and(|other| other.is(held)) {
                 next += 1;
             }
             let positions = queries[first..next].iter().map(|query| query.position + 1).max().unwrap_or(0);
-            return Some(Run { page: held, first, rows: next - first, positions });
+            return Some(Run { number, page: held, first, rows: next - first, positions });
         }
         None
     })

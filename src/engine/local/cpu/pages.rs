@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::attention::Heads;
 use super::kernel::TILE_COLS;
 pub(crate) use crate::engine::local::cache::PAGE;
-use crate::engine::local::cache::{CacheBudget, KvCache, Metered, new_pages};
+use crate::engine::local::cache::{CacheBudget, Floats, KvCache, new_pages};
 
 // A page's keys are one panel of a tile.
 const _: () = assert!(PAGE == TILE_COLS);
@@ -53,13 +53,9 @@ impl PageShape {
     }
 }
 
-/// Keys and values of 32 positions. Those of positions that no token has come to are zero or another sequence's, finite
-/// in either case.
-#[derive(Clone)]
-struct Page {
-    data: Vec<f32>,
-    _meter: Metered,
-}
+/// Keys and values of 32 positions. Those of positions that no token has come to are whatever the memory held before, and
+/// are never looked at.
+type Page = Floats;
 
 /// A sequence's keys and values.
 #[derive(Clone)]
@@ -79,8 +75,7 @@ impl PagedCache {
     pub(crate) fn extend(&mut self, tokens: usize) {
         self.len += tokens;
         while self.pages.len() < self.len.div_ceil(PAGE) {
-            let meter = self.budget.take(self.shape.bytes());
-            self.pages.push(Arc::new(Page { data: vec![0.0; self.shape.floats()], _meter: meter }));
+            self.pages.push(Arc::new(self.budget.floats(self.shape.floats())));
         }
     }
 
