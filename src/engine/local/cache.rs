@@ -109,7 +109,7 @@ pub(crate) fn new_pages<P>(pages: &[Arc<P>], len: usize, tokens: usize) -> usize
 }
 
 /// Keys and values of a sequence's first tokens. Clones share memory until one of them grows.
-pub(crate) trait KvCache: Clone + Send + 'static {
+pub(crate) trait KvCache: Clone + Send + Sync + 'static {
     /// Number of tokens it holds.
     fn len(&self) -> usize;
 
@@ -118,6 +118,9 @@ pub(crate) trait KvCache: Clone + Send + 'static {
 
     /// The most bytes that `tokens` more tokens will take.
     fn growth(&self, tokens: usize) -> usize;
+
+    /// Whether dropping it gives memory back: whether it has a page to itself.
+    fn has_own_page(&self) -> bool;
 
     /// A copy of the first `len` tokens.
     fn fork(&self, len: usize) -> Self {

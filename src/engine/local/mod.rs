@@ -3,7 +3,8 @@
 //! A request's way: [`LocalEngine::score`] checks it and takes a place in the [`queue`]; the device thread takes
 //! trajectories off the queue, as many as share a pass well, and has the [`registry`] run them through the
 //! [`decoder`] of the device; each result goes back through its request's channel. Whoever drops the returned future
-//! gives up the place, and a pass that nobody waits for ends at its next layer.
+//! gives up the place, and a pass that nobody waits for ends at its next layer. [`LocalEngine::generate`] takes a place
+//! too; from there the [`generate`] room draws step by step, in turns with the passes.
 
 mod adapter;
 mod cache;
@@ -17,6 +18,7 @@ mod queue;
 mod registry;
 mod sampler;
 mod tensor;
+mod turns;
 #[cfg(test)]
 mod twin;
 
@@ -36,8 +38,9 @@ use self::cpu::decoder::CpuModel;
 use self::cpu::matrix::Precision;
 use self::generate::{Generate, Order};
 use self::queue::Queue;
-use self::registry::{ModelSet, Registry};
+use self::registry::{Limits, ModelSet, Registry};
 use self::tensor::{TensorModel, TensorPlace};
+use self::turns::Turns;
 use super::{
     AdapterSource, Engine, EngineError, GenerateRequest, Generation, QueueState, ScoreRequest, ScoredResponse,
     TextCodec,
@@ -70,7 +73,6 @@ pub struct LocalEngine {
     models: Arc<dyn ModelSet>,
     queue: Arc<Queue>,
     vocab_size: usize,
-    max_context: usize,
     cache_bytes: usize,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
@@ -111,13 +113,12 @@ impl LocalEngine {
                 .name("device".to_owned())
                 .spawn(move || {
                     let generator = models.clone().generator(codec, budget, rows);
-                    Device { pool, models, queue, generator, lead: 0.0 }.serve();
+                    Device { pool, models, queue, generator, turns: Turns::default() }.serve();
                 })
                 .map_err(|error| EngineError::Internal(format!("the device thread cannot be started: {error}")))?
         };
         Ok(Self {
             vocab_size: checkpoint.config.vocab_size,
-            max_context: checkpoint.config.max_context,
             cache_bytes: options.cache_bytes,
             text: checkpoint.text,
             models,
@@ -128,8 +129,9 @@ impl LocalEngine {
 
     fn check(&self, request: &ScoreRequest) -> Result<(), EngineError> {
         let tokens = request.token_ids.len();
-        if tokens > self.max_context {
-            return Err(EngineError::TooLong { tokens, max: self.max_context });
+        let max = self.models.scored_context(request.model.as_deref())?;
+        if tokens > max {
+            return Err(EngineError::TooLong { tokens, max });
         }
         if let Some(&id) = request.token_ids.iter().chain(&request.watch).find(|&&id| id as usize >= self.vocab_size) {
             return Err(EngineError::UnknownToken { id, vocab: self.vocab_size });
@@ -156,13 +158,11 @@ impl LocalEngine {
         }
         let longest = request.forks.iter().map(|fork| fork.keep + usize::from(fork.forced.is_some())).max();
         let tokens = longest.unwrap_or(0);
-        if tokens.saturating_add(max_tokens) > self.max_context {
-            return Err(EngineError::ContextExceeded { tokens, max_tokens, max: self.max_context });
+        let Limits { max_context: max, needs: [shared, sample] } = self.models.limits(order)?;
+        if tokens.saturating_add(max_tokens) > max {
+            return Err(EngineError::ContextExceeded { tokens, max_tokens, max });
         }
-        // The shared sequence, one sample, and the copied page between them.
-        let needed = self.models.cache_bytes(order.trunk_len())
-            + self.models.cache_bytes(order.sample_len())
-            + self.models.cache_bytes(1);
+        let needed = shared + sample;
         if needed > self.cache_bytes {
             let (needed_mib, budget_mib) = (needed.div_ceil(1 << 20), self.cache_bytes >> 20);
             return Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib });
@@ -177,29 +177,28 @@ struct Device {
     models: Arc<dyn ModelSet>,
     queue: Arc<Queue>,
     generator: Box<dyn Generate>,
-    /// How much longer scoring has had the device than generation, while both wanted it, in
-    /// seconds.
-    lead: f64,
+    turns: Turns,
 }
 
 impl Device {
     /// Pass after pass and step after step, until the queue is closed and all is done. Where both scoring and generation
     /// have work, each has the device for half of the time.
     fn serve(mut self) {
+        // Whoever waits when this thread ends, by a panic too, is told so.
+        let _abandoned = Abandoned(self.queue.clone());
         while let Some(waiting) = self.queue.wait(self.generator.busy()) {
             let (queue, generator) = (self.queue.clone(), &mut self.generator);
             queue.with_orders(|orders| generator.admit(orders));
-            let both = waiting.scores && self.generator.busy();
-            if !both {
-                self.lead = 0.0;
+            if !self.generator.busy() {
+                self.turns.generation_ended();
             }
             let started = Instant::now();
-            if waiting.scores && self.lead <= 0.0 {
+            if waiting.scores && self.turns.scoring_is_next() {
                 self.score();
-                self.lead += started.elapsed().as_secs_f64();
+                self.turns.scored(started.elapsed().as_secs_f64(), self.generator.busy());
             } else if self.generator.busy() {
                 self.step();
-                self.lead -= started.elapsed().as_secs_f64();
+                self.turns.stepped(started.elapsed().as_secs_f64());
             }
         }
     }
@@ -227,6 +226,15 @@ impl Device {
             tracing::error!("a generation step panicked");
             self.generator.fail(&EngineError::Internal("a generation step panicked".to_owned()));
         }
+    }
+}
+
+/// Ends a queue with the thread that serves it.
+struct Abandoned(Arc<Queue>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

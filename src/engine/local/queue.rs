@@ -121,6 +121,8 @@ struct QueueState {
     waiting: VecDeque<Arc<Job>>,
     /// Generations that are not being served yet.
     orders: VecDeque<Order>,
+    /// How many orders are out of `orders` while it is decided which are served.
+    considered: usize,
     closed: bool,
 }
 
@@ -184,9 +186,21 @@ impl Queue {
         }
     }
 
-    /// Lets `take` have the generations that wait.
+    /// Lets `take` have the generations that wait. The queue is not locked meanwhile: who enters must not wait for it.
     pub(crate) fn with_orders(&self, take: impl FnOnce(&mut VecDeque<Order>)) {
-        take(&mut lock(&self.state).orders);
+        let mut orders = {
+            let mut queue = lock(&self.state);
+            queue.considered = queue.orders.len();
+            std::mem::take(&mut queue.orders)
+        };
+        if orders.is_empty() {
+            return;
+        }
+        take(&mut orders);
+        let mut queue = lock(&self.state);
+        orders.append(&mut queue.orders);
+        queue.orders = orders;
+        queue.considered = 0;
     }
 
     /// Takes trajectories of at most `tokens` tokens together, or one that is longer.
@@ -222,6 +236,17 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Refuses new work and lets go of what waits, whose callers are told that it ends.
+    pub(crate) fn abandon(&self) {
+        let mut queue = lock(&self.state);
+        queue.closed = true;
+        let (jobs, orders) = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.orders));
+        drop(queue);
+        // A job is held by its caller too: without the sender the caller waits no longer.
+        jobs.iter().for_each(|job| drop(lock(&job.state).reply.take()));
+        orders.iter().for_each(|order| order.reply(Err(EngineError::ShuttingDown)));
+    }
+
     fn forget(&self, job: &Arc<Job>) {
         lock(&self.state).waiting.retain(|other| !Arc::ptr_eq(other, job));
     }
@@ -229,7 +254,7 @@ impl Queue {
 
 impl QueueState {
     fn len(&self) -> usize {
-        self.waiting.len() + self.orders.len()
+        self.waiting.len() + self.orders.len() + self.considered
     }
 }
 
@@ -307,6 +332,15 @@ mod tests {
         let ticket = queue.enter(vec![request(2)]).unwrap();
         drop(queue.take(1));
         assert!(matches!(ticket.wait().await.unwrap()[..], [Err(EngineError::Internal(_))]));
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_queue_keeps_nobody_waiting() {
+        let queue = Arc::new(Queue::new(2));
+        let ticket = queue.enter(vec![request(2)]).unwrap();
+        queue.abandon();
+        assert!(matches!(ticket.wait().await, Err(EngineError::ShuttingDown)));
+        assert!(matches!(queue.enter(vec![request(2)]), Err(EngineError::ShuttingDown)));
     }
 
     #[test]

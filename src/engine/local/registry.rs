@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::adapter::{Adapter, is_adapter};
-use super::cache::{CacheBudget, KvCache};
+use super::cache::CacheBudget;
 use super::checkpoint::{Checkpoint, resolve};
 use super::decoder::{Decoder, Question, Sequence, State};
-use super::generate::{Generate, Generator};
+use super::generate::{Generate, Generator, Order};
 use super::queue::Item;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Normalizer, TokenScore};
@@ -28,10 +28,20 @@ pub(crate) trait ModelSet: Send + Sync + 'static {
     fn tokens_per_pass(&self) -> usize;
     /// The model that a name stands for: a model's id, or a role.
     fn find(&self, name: &str) -> Result<ModelRef, EngineError>;
-    /// The most bytes of keys and values that `tokens` tokens take.
-    fn cache_bytes(&self, tokens: usize) -> usize;
+    /// The longest trajectory that can be scored, by one model or in all roles.
+    fn scored_context(&self, model: Option<&str>) -> Result<usize, EngineError>;
+    /// What an order's model can hold, and what the order takes of it.
+    fn limits(&self, order: &Order) -> Result<Limits, EngineError>;
     /// What generates with these models.
     fn generator(self: Arc<Self>, codec: TextCodec, budget: Arc<CacheBudget>, rows: usize) -> Box<dyn Generate>;
+}
+
+/// The limits of a generation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_context: usize,
+    /// See [`Order::needs`].
+    pub(crate) needs: [usize; 2],
 }
 
 /// A model or an adapter over the base, ready to play a part.
@@ -47,7 +57,7 @@ impl<D: Decoder> Player<D> {
     }
 }
 
-/// The players, in the order of loading, and the roles by index.
+/// The players, in the order of loading, and those that have a role.
 struct Cast<D: Decoder> {
     players: Vec<Arc<Player<D>>>,
     positive: Option<Arc<Player<D>>>,
@@ -294,8 +304,19 @@ impl<D: Decoder> ModelSet for Registry<D> {
         Ok(self.named(name)?.reference())
     }
 
-    fn cache_bytes(&self, tokens: usize) -> usize {
-        self.base().model.cache(&CacheBudget::new(0)).growth(tokens)
+    fn scored_context(&self, model: Option<&str>) -> Result<usize, EngineError> {
+        match model {
+            Some(name) => Ok(self.named(name)?.info.max_context),
+            // Roles may be given to others before the trajectory's turn comes.
+            None => Ok(self.read().players.iter().map(|player| player.info.max_context).min().unwrap_or(0)),
+        }
+    }
+
+    fn limits(&self, order: &Order) -> Result<Limits, EngineError> {
+        let player =
+            self.player(&order.model).ok_or_else(|| EngineError::UnknownModel { id: order.model.id.clone() })?;
+        let empty = player.model.cache(&CacheBudget::new(0));
+        Ok(Limits { max_context: player.info.max_context, needs: order.needs(&empty) })
     }
 
     fn generator(self: Arc<Self>, codec: TextCodec, budget: Arc<CacheBudget>, rows: usize) -> Box<dyn Generate> {

@@ -2,7 +2,10 @@
 //! are drawn.
 //!
 //! Filters keep prefixes of the tokens in order of probability, so a draw needs only the likeliest few: they are collected
-//! above a bound that is lowered until the filters are satisfied, and the vocabulary is never sorted whole.
+//! above a bound that is lowered until the filters are satisfied. Only where the filters keep nearly all is the vocabulary
+//! sorted nearly whole.
+
+use std::borrow::Cow;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -67,16 +70,26 @@ impl<'a> Distribution<'a> {
         ranked.0.iter().take(count).map(|&(id, _)| (id, self.logprob(id))).collect()
     }
 
-    /// Draws a token with the random number `uniform`. `banned` has no chance.
-    pub(crate) fn draw(&self, sampling: &Sampling, banned: Option<u32>, uniform: f64) -> u32 {
+    /// What to draw from where `banned` has no chance.
+    pub(crate) fn chances(&self, banned: Option<u32>) -> Chances<'a> {
         match banned.filter(|&id| (id as usize) < self.logits.len()) {
-            None => draw(self.logits, sampling, uniform),
+            None => Chances(Cow::Borrowed(self.logits)),
             Some(banned) => {
                 let mut logits = self.logits.to_vec();
                 logits[banned as usize] = f32::NEG_INFINITY;
-                draw(&logits, sampling, uniform)
+                Chances(Cow::Owned(logits))
             }
         }
+    }
+}
+
+/// Logits to draw from.
+pub(crate) struct Chances<'a>(Cow<'a, [f32]>);
+
+impl Chances<'_> {
+    /// Draws a token with the random number `uniform`.
+    pub(crate) fn draw(&self, sampling: &Sampling, uniform: f64) -> u32 {
+        draw(&self.0, sampling, uniform)
     }
 }
 

@@ -219,3 +219,46 @@ fn runs<'a>(queries: &[Query<'a>], number: usize) -> impl Iterator<Item = Run<'a
         None
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::attention::{Projections, attend};
+    use super::super::matrix::blocks_of;
+    use super::super::pages::PageShape;
+    use super::*;
+    use crate::engine::local::cache::CacheBudget;
+
+    #[test]
+    fn gives_the_bits_of_attention_over_whole_sequences() {
+        const ROWS: usize = 300;
+        let shapes = [(6, 2, 8, None), (9, 3, 64, None), (4, 4, 40, Some(50)), (16, 1, 34, None)];
+        for (queries, keys, dim, window) in shapes {
+            let heads = Heads { queries, keys, dim, window };
+            let numbers = |heads: usize, seed: f32| -> Vec<f32> {
+                (0..ROWS * heads * dim).map(|at| 2.0 * (seed * at as f32).sin()).collect()
+            };
+            let (q, k, v) = (numbers(queries, 0.37), numbers(keys, 0.71), numbers(keys, 1.13));
+            let blocks = blocks_of(std::iter::once(0..ROWS));
+            let mut whole = RowBlocks::new(blocks.len(), queries * dim);
+            attend(heads, std::slice::from_ref(&(0..ROWS)), &blocks, &Projections { q: &q, k: &k, v: &v }, &mut whole);
+
+            let mut cache = PagedCache::new(PageShape::of(heads, 1), &CacheBudget::new(1 << 30));
+            cache.extend(ROWS);
+            for position in 0..ROWS {
+                let columns = position * keys * dim..(position + 1) * keys * dim;
+                cache.write(0, position, &k[columns.clone()], &v[columns]);
+            }
+            let places: Vec<Place> = (0..ROWS).map(|position| Place { cache: 0, position }).collect();
+            let mut paged = RowBlocks::new(blocks.len(), queries * dim);
+            let input = PagedInput { layer: 0, places: &places, caches: &[&cache], q: &q };
+            attend_pages(heads, &input, &blocks, &mut paged);
+            for (index, block) in blocks.iter().enumerate() {
+                let rows = |out: &RowBlocks| -> Vec<u32> {
+                    let wanted = out.block(index).iter().enumerate().filter(|(at, _)| at % TILE_ROWS < block.rows);
+                    wanted.map(|(_, value)| value.to_bits()).collect()
+                };
+                assert!(rows(&whole) == rows(&paged), "{heads:?}, block {index}");
+            }
+        }
+    }
+}

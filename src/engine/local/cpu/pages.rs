@@ -139,6 +139,10 @@ impl KvCache for PagedCache {
     fn growth(&self, tokens: usize) -> usize {
         new_pages(&self.pages, self.len, tokens) * self.shape.bytes()
     }
+
+    fn has_own_page(&self) -> bool {
+        self.pages.iter().any(|page| Arc::strong_count(page) == 1)
+    }
 }
 
 impl PageShape {

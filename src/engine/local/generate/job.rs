@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use super::order::Order;
 use super::speller::Speller;
 use crate::domain::sampling::FinishReason;
@@ -11,7 +13,7 @@ use crate::engine::generate::{DrawnToken, Fork, GenerateRequest, GenerationEvent
 use crate::engine::local::cache::KvCache;
 use crate::engine::local::decoder::Decoder;
 use crate::engine::local::registry::Player;
-use crate::engine::local::sampler::{Distribution, Draws};
+use crate::engine::local::sampler::{Chances, Distribution, Draws};
 use crate::engine::{EngineError, TextCodec};
 
 /// A request being served.
@@ -104,9 +106,10 @@ impl<D: Decoder> Job<D> {
         &self.order.request
     }
 
-    /// The shared sequence and its cache, once it has been read for this request.
+    /// The shared sequence and its cache, once it has been read for this request. What could not be drawn from is not worth
+    /// keeping: numbers that are not finite may have spoilt it.
     pub(super) fn newly_read(&mut self) -> Option<(&[u32], D::Cache)> {
-        if self.trunk.cache.len() < self.trunk_len || !std::mem::take(&mut self.reading) {
+        if self.failed || self.trunk.cache.len() < self.trunk_len || !std::mem::take(&mut self.reading) {
             return None;
         }
         Some((&self.order.request.token_ids[..self.trunk_len], self.trunk.cache.clone()))
@@ -116,15 +119,6 @@ impl<D: Decoder> Job<D> {
     pub(super) fn fail(&mut self, error: EngineError) {
         self.order.reply(Err(error));
         self.failed = true;
-    }
-
-    /// Forgets what was chosen for the last step.
-    pub(super) fn clear(&mut self) {
-        if let Some(first) = self.opening.first() {
-            self.next_fork = first.fork;
-            self.opening.clear();
-        }
-        self.strands().for_each(|strand| strand.feed.clear());
     }
 
     /// Every strand, in the order in which they are fed.
@@ -176,9 +170,9 @@ impl<D: Decoder> Job<D> {
             strand.feed.push(request.token_ids[fork.keep - 1]);
             strand.feed.extend(fork.forced);
             strand.logits = strand.feed.len();
+            *rows = rows.saturating_sub(strand.logits);
             self.opening.push(Opening { fork: self.next_fork, strand });
             self.next_fork += 1;
-            *rows -= 1;
         }
     }
 
@@ -245,10 +239,11 @@ impl<D: Decoder> Job<D> {
             self.report(GenerationEvent::Forced { fork, logprob });
         }
         let distribution = Distribution::new(last).ok_or_else(non_finite)?;
+        let chances = distribution.chances(at.banned);
         let request = self.request();
         let prefix = request.token_ids[..at.keep].iter().copied().chain(at.forced);
         let draws = Draws::new(request.sampling.seed, prefix);
-        for number in at.samples.clone() {
+        let first = |number| {
             let mut sample = Growing {
                 fork,
                 number,
@@ -258,8 +253,12 @@ impl<D: Decoder> Job<D> {
                 has_own_page: true,
                 strand: Strand::new(cache.clone()),
             };
-            let finish = sample.draw(&distribution, self.request(), codec);
-            self.usage.generated_tokens += 1;
+            let finish = sample.draw(&distribution, &chances, request, codec);
+            (sample, finish)
+        };
+        let samples: Vec<_> = at.samples.into_par_iter().map(first).collect();
+        self.usage.generated_tokens += samples.len();
+        for (sample, finish) in samples {
             self.report_token(&sample);
             match finish {
                 Some(finish) => self.finish(sample, finish),
@@ -352,11 +351,16 @@ impl<C: KvCache> Growing<C> {
         *tokens -= count - 1;
     }
 
-    /// Draws the next token. Whether that finishes the sample.
-    fn draw(&mut self, next: &Distribution<'_>, request: &GenerateRequest, codec: &TextCodec) -> Option<FinishReason> {
+    /// Draws the next token by its `chances`, and notes what the model says of it `next`. Whether that finishes the sample.
+    fn draw(
+        &mut self,
+        next: &Distribution<'_>,
+        chances: &Chances<'_>,
+        request: &GenerateRequest,
+        codec: &TextCodec,
+    ) -> Option<FinishReason> {
         let step = self.tokens.len();
-        let banned = request.forks[self.fork].banned.filter(|_| step == 0);
-        let id = next.draw(&request.sampling, banned, self.draws.uniform(self.number, step));
+        let id = chances.draw(&request.sampling, self.draws.uniform(self.number, step));
         let (mut text, stopped) = self.speller.push(&codec.text_bytes(id), &request.stop);
         let ended = !request.ignore_eos && codec.eos_ids().contains(&id);
         let finish = match (stopped, ended, step + 1 == request.max_tokens) {
@@ -380,7 +384,6 @@ fn draw_all<C: KvCache>(
     model: &str,
     codec: &TextCodec,
 ) -> Result<Vec<Option<FinishReason>>, EngineError> {
-    use rayon::prelude::*;
     samples
         .into_par_iter()
         .with_max_len(1)
@@ -388,7 +391,7 @@ fn draw_all<C: KvCache>(
             let tokens = request.forks[sample.fork].keep + sample.tokens.len();
             let next = Distribution::new(logits)
                 .ok_or_else(|| EngineError::NonFiniteDraw { model: model.to_owned(), tokens })?;
-            Ok(sample.draw(&next, request, codec))
+            Ok(sample.draw(&next, &next.chances(None), request, codec))
         })
         .collect()
 }

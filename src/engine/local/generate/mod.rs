@@ -58,16 +58,8 @@ impl<D: Decoder> Generator<D> {
         Self { models, codec, budget, rows, jobs: VecDeque::new(), prefixes: PrefixCache::new(), logits: vec![] }
     }
 
-    /// The most bytes that an order's shared sequence and one of its samples take.
-    fn needs(&self, model: &D, order: &Order) -> [usize; 2] {
-        let empty = model.cache(&self.budget);
-        // A sample's first page may be a copy of a part of the shared sequence's last.
-        [empty.growth(order.trunk_len()), empty.growth(order.sample_len()) + empty.growth(1)]
-    }
-
     /// Chooses every request's strands for a step. Each gets an equal share of the rows, and what others leave.
     fn choose(&mut self) {
-        self.jobs.iter_mut().for_each(Job::clear);
         let (mut rows, mut tokens) = (self.rows, READ);
         let share = (self.rows / self.jobs.len().max(1)).max(1);
         for job in &mut self.jobs {
@@ -89,7 +81,7 @@ impl<D: Decoder> Generator<D> {
         self.jobs.iter_mut().flat_map(Job::strands).map(growth).sum()
     }
 
-    /// Makes room for the chosen strands, or chooses anew with fewer.
+    /// Makes room for the chosen strands, or has samples give way.
     fn make_room(&mut self) {
         while self.budget.used() + self.growth() > self.budget.capacity() {
             if self.prefixes.evict() {
@@ -144,6 +136,8 @@ fn step<D: Decoder>(
     codec: &TextCodec,
     logits: &mut Vec<f32>,
 ) -> Result<(), EngineError> {
+    // Those of one adapter together, as the pass wants them: it gives back its logits as they are then.
+    jobs.sort_by_key(|job| job.player.adapter.as_ref().map(Arc::as_ptr));
     let mut feeds: Vec<Feed<'_, D>> = Vec::new();
     let mut counts = Vec::with_capacity(jobs.len());
     for job in jobs.iter_mut() {
@@ -181,7 +175,7 @@ impl<D: Decoder> Generate for Generator<D> {
         waiting.retain(|order| !order.gone());
         let mut reserved = [0usize; 2];
         for job in &self.jobs {
-            let [trunk, sample] = self.needs(&job.player.model, &job.order);
+            let [trunk, sample] = job.order.needs(&job.player.model.cache(&self.budget));
             reserved = [reserved[0] + trunk, reserved[1].max(sample)];
         }
         while self.jobs.len() < JOBS
@@ -192,7 +186,8 @@ impl<D: Decoder> Generate for Generator<D> {
                 order.reply(Err(error));
                 continue;
             };
-            let [trunk, sample] = self.needs(&player.model, &order);
+            let empty = player.model.cache(&self.budget);
+            let [trunk, sample] = order.needs(&empty);
             let together = [reserved[0] + trunk, reserved[1].max(sample)];
             if !self.jobs.is_empty() && together[0] + together[1] > self.budget.capacity() {
                 waiting.push_front(order);
@@ -201,7 +196,6 @@ impl<D: Decoder> Generate for Generator<D> {
             reserved = together;
             let tokens = &order.request.token_ids[..order.trunk_len()];
             let known = self.prefixes.find(&player.info.sha256, tokens);
-            let empty = player.model.cache(&self.budget);
             self.jobs.push_back(Job::new(order, player, known, empty));
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::domain::model::ModelRef;
 use crate::engine::EngineError;
 use crate::engine::generate::{GenerateRequest, GenerationEvent};
+use crate::engine::local::cache::KvCache;
 
 /// A generation in the queue, or being served.
 pub(crate) struct Order {
@@ -37,7 +38,8 @@ impl Order {
 
     /// Sends an event; nobody may be there to read it.
     pub(crate) fn reply(&self, event: Result<GenerationEvent, EngineError>) {
-        let _ = self.events.try_send(event);
+        let sent = self.events.try_send(event);
+        debug_assert!(!matches!(sent, Err(mpsc::error::TrySendError::Full(_))), "the channel holds all events");
     }
 
     /// Whether nobody waits for it any more.
@@ -50,8 +52,11 @@ impl Order {
         self.request.forks.iter().map(|fork| fork.keep).max().unwrap_or(0)
     }
 
-    /// The most tokens that a sample holds beyond the shared sequence.
-    pub(crate) fn sample_len(&self) -> usize {
-        self.request.max_tokens + usize::from(self.request.forks.iter().any(|fork| fork.forced.is_some()))
+    /// The most bytes that the shared sequence and one of its samples take, by a cache of the model that is `empty`.
+    pub(crate) fn needs(&self, empty: &impl KvCache) -> [usize; 2] {
+        let forced = self.request.forks.iter().any(|fork| fork.forced.is_some());
+        // A sample's first page may be a copy of a part of the shared sequence's last.
+        let sample = empty.growth(self.request.max_tokens + usize::from(forced)) + empty.growth(1);
+        [empty.growth(self.trunk_len()), sample]
     }
 }

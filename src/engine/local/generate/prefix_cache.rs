@@ -51,12 +51,15 @@ impl<C: KvCache> PrefixCache<C> {
         self.entries.push(Entry { model: model.to_owned(), tokens: tokens.to_vec(), cache });
     }
 
-    /// Drops the least recently used sequence. Whether there was one.
+    /// Drops the least recently used sequence, and rather one that gives memory back than one whose pages are in use. Whether
+    /// there was one.
     pub(super) fn evict(&mut self) -> bool {
         if self.entries.is_empty() {
             return false;
         }
-        self.entries.remove(0);
+        // Sequences that share their pages with each other give them back together.
+        let index = self.entries.iter().position(|entry| entry.cache.has_own_page()).unwrap_or(0);
+        self.entries.remove(index);
         true
     }
 
@@ -85,6 +88,11 @@ mod tests {
         fn growth(&self, tokens: usize) -> usize {
             tokens
         }
+
+        /// One of odd length is in use elsewhere.
+        fn has_own_page(&self) -> bool {
+            self.0.is_multiple_of(2)
+        }
     }
 
     #[test]
@@ -109,6 +117,16 @@ mod tests {
         assert!(kept.evict());
         assert_eq!(kept.find("a", &[2]), None);
         assert!(kept.find("a", &[1]).is_some());
+        assert!(kept.evict() && !kept.evict());
+    }
+
+    #[test]
+    fn what_gives_memory_back_goes_before_what_is_in_use() {
+        let mut kept = PrefixCache::new();
+        kept.keep("a", &[1], Length(1));
+        kept.keep("a", &[2, 2], Length(2));
+        assert!(kept.evict());
+        assert_eq!(kept.find("a", &[2]), None);
         assert!(kept.evict() && !kept.evict());
     }
 

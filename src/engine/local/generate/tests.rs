@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::model::ModelRef;
 use crate::domain::sampling::{FinishReason, Sampling};
 use crate::engine::generate::{Fork, GenerateRequest, GenerationEvent, GenerationUsage, Sample};
+use crate::engine::local::checkpoint::{Checkpoint, ModelFiles};
 use crate::engine::local::cpu::decoder::CpuModel;
 use crate::engine::local::cpu::matrix::Precision;
 use crate::engine::local::twin::fixture;
@@ -23,8 +24,32 @@ struct Models {
 
 impl Models {
     fn new() -> Self {
+        Self::ending_at(&[])
+    }
+
+    /// Models whose sequences end at some tokens.
+    fn ending_at(eos: &[u32]) -> Self {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let ends = json!({"eos_token_id": eos});
+        std::fs::write(folders[0].path().join("generation_config.json"), ends.to_string()).unwrap();
         let checkpoint = fixture::checkpoint(folders[0].path(), &fixture::config("llama", json!({})), 5);
+        Self::load(folders, checkpoint)
+    }
+
+    /// Models whose last weight is infinite.
+    fn damaged() -> Self {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        fixture::checkpoint(folders[0].path(), &fixture::config("llama", json!({})), 5);
+        let path = folders[0].path().join("model.safetensors");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        std::fs::write(path, bytes).unwrap();
+        let checkpoint = Checkpoint::open(&ModelFiles::Folder(folders[0].path().to_owned())).unwrap();
+        Self::load(folders, checkpoint)
+    }
+
+    fn load(folders: [TempDir; 2], checkpoint: Checkpoint) -> Self {
         fixture::adapter(folders[1].path(), &checkpoint, &["q_proj", "up_proj"], 4, 6);
         let adapter = folders[1].path().to_str().unwrap();
         let roles = [(crate::domain::model::Role::Positive, Some(adapter))];
@@ -228,6 +253,55 @@ fn a_stop_string_may_lie_across_tokens() {
 }
 
 #[test]
+fn a_sequence_ends_at_each_of_its_last_tokens() {
+    let free = Models::new().alone(request(prompt(20, 1), vec![fork(20, 0..4)])).samples;
+    let ends = [free[0].tokens[5].id, free[1].tokens[9].id];
+    let models = Models::ending_at(&ends);
+    let ended = models.alone(request(prompt(20, 1), vec![fork(20, 0..4)])).samples;
+    for (free, ended) in free.iter().zip(&ended) {
+        let ids = free.token_ids();
+        match ids.iter().position(|id| ends.contains(id)) {
+            Some(last) => assert_eq!((ended.token_ids(), ended.finish), (ids[..=last].to_vec(), FinishReason::Eos)),
+            None => assert_eq!((ended.token_ids(), ended.finish), (ids, FinishReason::Length)),
+        }
+    }
+    assert!(ended.iter().any(|sample| sample.finish == FinishReason::Eos));
+    let ignoring = GenerateRequest { ignore_eos: true, ..request(prompt(20, 1), vec![fork(20, 0..4)]) };
+    let ids = |samples: &[Sample]| samples.iter().map(Sample::token_ids).collect::<Vec<_>>();
+    assert_eq!(ids(&models.alone(ignoring).samples), ids(&free));
+}
+
+#[test]
+fn logits_that_are_not_finite_fail_their_request_and_are_not_kept() {
+    let models = Models::damaged();
+    let mut generator = models.generator(8, PLENTY);
+    let (order, mut events) = models.order(request(prompt(40, 1), vec![fork(40, 0..3)]));
+    let mut orders = VecDeque::from([order]);
+    generator.admit(&mut orders);
+    generator.step();
+    let event = events.next().now_or_never().flatten().unwrap();
+    assert!(matches!(event, Err(EngineError::NonFiniteDraw { tokens: 40, .. })), "{event:?}");
+    assert!(events.next().now_or_never().flatten().is_none());
+    assert_eq!((generator.busy(), generator.budget.used()), (false, 0));
+}
+
+#[test]
+fn a_step_that_is_lost_answers_everyone_and_keeps_nothing() {
+    let models = Models::new();
+    let mut generator = models.generator(8, PLENTY);
+    let (mut orders, streams): (VecDeque<Order>, Vec<Events>) =
+        requests().into_iter().map(|request| models.order(request)).unzip();
+    generator.admit(&mut orders);
+    (0..3).for_each(|_| generator.step());
+    generator.fail(&EngineError::Internal("lost".to_owned()));
+    for stream in streams {
+        let events = stream.collect::<Vec<_>>().now_or_never().expect("a request that is lost has ended");
+        assert!(matches!(events.last(), Some(Err(EngineError::Internal(_)))));
+    }
+    assert_eq!((generator.busy(), generator.budget.used()), (false, 0));
+}
+
+#[test]
 fn tokens_are_reported_as_they_are_drawn() {
     let models = Models::new();
     let watched = GenerateRequest { every_token: true, ..request(prompt(20, 1), vec![fork(20, 0..3)]) };
@@ -236,8 +310,11 @@ fn tokens_are_reported_as_they_are_drawn() {
     let mut orders = VecDeque::from([order]);
     let mut seen = vec![vec![]; 3];
     let mut whole = vec![vec![]; 3];
-    while !orders.is_empty() || generator.busy() {
-        generator.admit(&mut orders);
+    generator.admit(&mut orders);
+    for step in 0.. {
+        if !generator.busy() {
+            break;
+        }
         generator.step();
         while let Some(Some(event)) = events.next().now_or_never() {
             match event.unwrap() {
@@ -246,6 +323,8 @@ fn tokens_are_reported_as_they_are_drawn() {
                 GenerationEvent::Forced { .. } | GenerationEvent::Done(_) => {}
             }
         }
+        // The step that reads the prompt draws the first token of each.
+        assert!(seen.iter().all(|tokens| tokens.len() == step + 1), "step {step}");
     }
     assert_eq!(seen, whole);
 }

@@ -75,7 +75,7 @@ fn frequencies_are_those_of_the_exact_distribution() {
             let draws = Draws::new(number as u64, [1, 2, 3]);
             let mut counts = vec![0usize; logits.len()];
             for sample in 0..DRAWS {
-                counts[distribution.draw(&sampling, banned, draws.uniform(sample, 3)) as usize] += 1;
+                counts[distribution.chances(banned).draw(&sampling, draws.uniform(sample, 3)) as usize] += 1;
             }
             // Tokens that are expected less than five times are counted together.
             let (mut chi_square, mut cells, mut rare) = (0.0, 0usize, (0.0, 0usize));
@@ -104,9 +104,9 @@ fn a_point_of_the_unit_interval_falls_where_it_should() {
     // Probabilities 0.5, 0.25, 0.25 in the vocabulary's order.
     let logits = [2f32.ln(), 0.0, 0.0];
     let distribution = Distribution::new(&logits).unwrap();
-    let draw = |uniform| distribution.draw(&Sampling::default(), None, uniform);
+    let draw = |uniform| distribution.chances(None).draw(&Sampling::default(), uniform);
     assert_eq!([0.0, 0.49, 0.51, 0.74, 0.76, 1.0 - 1e-16].map(draw), [0, 0, 1, 1, 2, 2]);
-    let without = |uniform| distribution.draw(&Sampling::default(), Some(0), uniform);
+    let without = |uniform| distribution.chances(Some(0)).draw(&Sampling::default(), uniform);
     assert_eq!([0.0, 0.49, 0.51].map(without), [1, 1, 2]);
 }
 
@@ -117,8 +117,9 @@ fn a_near_certain_token_can_be_banned() {
     let distribution = Distribution::new(&logits).unwrap();
     let draws = Draws::new(0, []);
     for sampling in [Sampling::default(), Sampling { top_p: 0.999, ..Sampling::default() }] {
-        let second =
-            (0..4000).filter(|&sample| distribution.draw(&sampling, Some(0), draws.uniform(sample, 0)) == 1).count();
+        let second = (0..4000)
+            .filter(|&sample| distribution.chances(Some(0)).draw(&sampling, draws.uniform(sample, 0)) == 1)
+            .count();
         assert!((900..1100).contains(&second), "{second}");
     }
 }
@@ -128,8 +129,8 @@ fn temperature_zero_takes_the_first_of_the_likeliest() {
     let logits = [0.0, 3.0, 3.0, 1.0];
     let distribution = Distribution::new(&logits).unwrap();
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-    assert_eq!(distribution.draw(&greedy, None, 0.99), 1);
-    assert_eq!(distribution.draw(&greedy, Some(1), 0.99), 2);
+    assert_eq!(distribution.chances(None).draw(&greedy, 0.99), 1);
+    assert_eq!(distribution.chances(Some(1)).draw(&greedy, 0.99), 2);
     assert_eq!(distribution.top(3).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2, 3]);
     let total: f64 = distribution.top(9).iter().map(|(_, logprob)| f64::from(*logprob).exp()).sum();
     assert!((total - 1.0).abs() < 1e-6);

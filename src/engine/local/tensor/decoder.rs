@@ -301,7 +301,7 @@ struct Pass<'a> {
     hidden: Tensor,
     /// Cosines and sines of every row's position, `[rows, head_dim / 2]`, in f32.
     rotation: [Tensor; 2],
-    /// Additive masks by first query, number of queries and number of keys.
+    /// Additive masks by first query and number of queries.
     masks: HashMap<(usize, usize), Tensor>,
 }
 

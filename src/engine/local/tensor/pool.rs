@@ -167,4 +167,8 @@ impl KvCache for TensorCache {
     fn growth(&self, tokens: usize) -> usize {
         new_pages(&self.pages, self.len, tokens) * self.pool.page_bytes()
     }
+
+    fn has_own_page(&self) -> bool {
+        self.pages.iter().any(|page| Arc::strong_count(page) == 1)
+    }
 }

@@ -146,7 +146,7 @@ fn what_shares_a_step_changes_no_bit() {
 }
 
 #[test]
-fn cached_keys_are_those_of_scoring_bit_for_bit() {
+fn a_sequence_that_grows_has_the_logits_of_a_full_pass() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = fixture::checkpoint(folder.path(), &fixture::config("llama", json!({})), 2);
     let model = CpuModel::load(&checkpoint, &Precision::AsStored).unwrap();
