@@ -264,8 +264,13 @@ impl Decoder for TensorModel {
         }
         let hidden = pass.finish()?;
         logits.clear();
-        for (sequence, hidden) in sequences.iter().zip(&hidden).filter(|(sequence, _)| !sequence.keep.is_empty()) {
-            logits.extend(self.logits(hidden, sequence.adapter)?.flatten_all()?.to_vec1::<f32>()?);
+        let wanted: Vec<_> = sequences.iter().zip(&hidden).filter(|(sequence, _)| !sequence.keep.is_empty()).collect();
+        // One product and one copy for all rows of an adapter: the head is the largest matrix, and each copy waits.
+        let address = |sequence: &Sequence<'_, TensorAdapter>| sequence.adapter.map(std::ptr::from_ref);
+        for run in wanted.chunk_by(|(a, _), (b, _)| address(a) == address(b)) {
+            let rows: Vec<&Tensor> = run.iter().map(|(_, hidden)| *hidden).collect();
+            let rows = self.logits(&Tensor::cat(&rows, 0)?, run[0].0.adapter)?;
+            logits.extend(rows.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(())
     }

@@ -71,9 +71,12 @@ impl PagedStep {
         let mut order = vec![0u32; total];
         let (mut groups, mut given) = (vec![], 0);
         while let Some(&(_, leader)) = singles.first() {
-            let (members, rest): (Vec<_>, Vec<_>) = singles
-                .into_iter()
-                .partition(|(_, cache)| std::ptr::eq(*cache, leader) || leader.shared_pages(cache) > 0);
+            // Whoever shares much less than another would have all read what only some have to themselves.
+            let shared = |cache: &TensorCache| leader.shared_pages(cache);
+            let deepest = singles[1..].iter().map(|(_, cache)| shared(cache)).max().unwrap_or(0);
+            let enough = deepest.div_ceil(2).max(1);
+            let (members, rest): (Vec<_>, Vec<_>) =
+                singles.into_iter().partition(|(_, cache)| std::ptr::eq(*cache, leader) || shared(cache) >= enough);
             singles = rest;
             members.iter().for_each(|(row, _)| {
                 order[*row] = given;

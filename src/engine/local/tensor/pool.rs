@@ -59,24 +59,27 @@ impl Pool {
     fn take(self: &Arc<Self>, budget: &Arc<CacheBudget>) -> Result<Arc<Page>, EngineError> {
         let mut state = self.state();
         if state.free.is_empty() {
-            self.grow(&mut state)?;
+            self.grow(&mut state, budget.capacity())?;
         }
         let index = state.free.pop().ok_or_else(|| EngineError::Internal("a pool without pages".to_owned()))?;
         Ok(Arc::new(Page { pool: self.clone(), index, _meter: budget.take(self.page_bytes()) }))
     }
 
-    /// Doubles the pool. What it holds is copied, so this should be rare.
-    fn grow(&self, state: &mut State) -> Result<(), EngineError> {
-        let added = state.pages.max(64);
+    /// Doubles the pool, or grows it to the `capacity` in bytes. What it holds is copied, so this should be rare; layer by
+    /// layer, so that one layer only is there twice meanwhile.
+    fn grow(&self, state: &mut State, capacity: usize) -> Result<(), EngineError> {
+        let room = (capacity / self.page_bytes()).saturating_sub(state.pages);
+        let added = state.pages.max(64).min(room.max(1));
         let zeros = || Tensor::zeros((added * PAGE, self.row), self.dtype, &self.device);
-        let mut tensors = Vec::with_capacity(self.layers);
         for layer in 0..self.layers {
-            tensors.push(match state.tensors.get(layer) {
-                Some([k, v]) => [Tensor::cat(&[k, &zeros()?], 0)?, Tensor::cat(&[v, &zeros()?], 0)?],
-                None => [zeros()?, zeros()?],
-            });
+            match state.tensors.get_mut(layer) {
+                Some([k, v]) => {
+                    *k = Tensor::cat(&[&*k, &zeros()?], 0)?;
+                    *v = Tensor::cat(&[&*v, &zeros()?], 0)?;
+                }
+                None => state.tensors.push([zeros()?, zeros()?]),
+            }
         }
-        state.tensors = tensors;
         state.free.extend(state.pages..state.pages + added);
         state.pages += added;
         Ok(())
