@@ -12,7 +12,8 @@ use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Alternative, Normalizer, TokenScore};
 use crate::engine::{
-    AdapterSource, EngineError, GenerateRequest, Generation, GenerationEvent, ScoreRequest, ScoredResponse, TextCodec,
+    AdapterSource, EngineError, GenerateRequest, Generation, GenerationEvent, GenerationState, ScoreRequest,
+    ScoredResponse, TextCodec,
 };
 use crate::store::StoreOptions;
 
@@ -227,5 +228,9 @@ impl Engine for FakeEngine {
 
     fn queue(&self) -> QueueState {
         QueueState { waiting: 0, capacity: 1 }
+    }
+
+    fn generating(&self) -> GenerationState {
+        GenerationState::default()
     }
 }

@@ -35,7 +35,7 @@ pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
 pub use text::{TokenizeInput, Tokenized};
 
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};
-pub use crate::engine::{EngineError, QueueState};
+pub use crate::engine::{EngineError, GenerationState, QueueState};
 pub use crate::store::{Page, StoreError, TraceFilter, TracePage};
 
 use crate::engine::Engine;
@@ -65,6 +65,11 @@ impl Analysis {
     /// How full the engine's queue is.
     pub fn queue(&self) -> QueueState {
         self.engine.queue()
+    }
+
+    /// What the engine is drawing, and what that holds.
+    pub fn generating(&self) -> GenerationState {
+        self.engine.generating()
     }
 }
 

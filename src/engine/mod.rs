@@ -88,6 +88,20 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Work that waits and the most that may wait, for the metrics.
     fn queue(&self) -> QueueState;
+
+    /// What is being drawn and what it holds, for the metrics.
+    fn generating(&self) -> GenerationState;
+}
+
+/// Generations under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GenerationState {
+    /// Requests that are being served.
+    pub running: usize,
+    /// Bytes of keys and values that are held, for them and for later requests that begin alike.
+    pub cache_bytes: usize,
+    /// The most that these may be.
+    pub cache_budget: usize,
 }
 
 /// How full an engine's queue is.

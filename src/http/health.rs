@@ -59,6 +59,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> impl IntoResponse 
     if let Some(analysis) = state.analysis() {
         let queue = analysis.queue();
         state.metrics().queue(queue.waiting, queue.capacity);
+        state.metrics().generating(analysis.generating());
     }
     ([(header::CONTENT_TYPE, PROMETHEUS)], state.metrics().render())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::analysis::GenerationState;
 use crate::domain::sampling::FinishReason;
 use crate::domain::trace::Trace;
 
@@ -22,6 +23,9 @@ const DRAWN_TOKENS: &str = "linchpin_completion_tokens_total";
 const FIRST_TOKEN_SECONDS: &str = "linchpin_time_to_first_token_seconds";
 const QUEUE_WAITING: &str = "linchpin_queue_waiting";
 const QUEUE_CAPACITY: &str = "linchpin_queue_capacity";
+const GENERATIONS: &str = "linchpin_generations_running";
+const CACHE_BYTES: &str = "linchpin_cache_bytes";
+const CACHE_BUDGET: &str = "linchpin_cache_budget_bytes";
 
 /// Upper bounds in seconds: a tokenise call takes milliseconds, a long trajectory on a CPU takes a minute.
 const BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -52,6 +56,9 @@ impl Metrics {
             describe_histogram!(FIRST_TOKEN_SECONDS, "Seconds from a streamed request's body to its first token");
             describe_gauge!(QUEUE_WAITING, "Requests waiting for the device");
             describe_gauge!(QUEUE_CAPACITY, "Requests that may wait for the device before 429");
+            describe_gauge!(GENERATIONS, "Requests that are drawn for at this moment");
+            describe_gauge!(CACHE_BYTES, "Bytes of keys and values held for generation, those kept for reuse included");
+            describe_gauge!(CACHE_BUDGET, "The most bytes that keys and values may take");
         });
         Self { recorder, handle }
     }
@@ -107,6 +114,15 @@ impl Metrics {
         with_local_recorder(&self.recorder, || {
             gauge!(QUEUE_WAITING).set(waiting as f64);
             gauge!(QUEUE_CAPACITY).set(capacity as f64);
+        });
+    }
+
+    pub(super) fn generating(&self, state: GenerationState) {
+        let GenerationState { running, cache_bytes, cache_budget } = state;
+        with_local_recorder(&self.recorder, || {
+            gauge!(GENERATIONS).set(running as f64);
+            gauge!(CACHE_BYTES).set(cache_bytes as f64);
+            gauge!(CACHE_BUDGET).set(cache_budget as f64);
         });
     }
 

@@ -45,6 +45,9 @@ async fn metrics_count_requests_tokens_and_the_queue() {
         "linchpin_engine_compute_seconds_sum 0.003",
         "linchpin_queue_waiting 0",
         "linchpin_queue_capacity 7",
+        "linchpin_generations_running 0",
+        "linchpin_cache_bytes 3145728",
+        "linchpin_cache_budget_bytes 5242880",
         "# TYPE linchpin_http_request_duration_seconds histogram",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

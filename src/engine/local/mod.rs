@@ -23,6 +23,7 @@ mod turns;
 mod twin;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -42,8 +43,8 @@ use self::registry::{Limits, ModelSet, Registry};
 use self::tensor::{TensorModel, TensorPlace};
 use self::turns::Turns;
 use super::{
-    AdapterSource, Engine, EngineError, GenerateRequest, Generation, QueueState, ScoreRequest, ScoredResponse,
-    TextCodec,
+    AdapterSource, Engine, EngineError, GenerateRequest, Generation, GenerationState, QueueState, ScoreRequest,
+    ScoredResponse, TextCodec,
 };
 use crate::domain::model::{ModelInfo, Role, Roles};
 
@@ -73,7 +74,9 @@ pub struct LocalEngine {
     models: Arc<dyn ModelSet>,
     queue: Arc<Queue>,
     vocab_size: usize,
-    cache_bytes: usize,
+    budget: Arc<CacheBudget>,
+    /// Generations being served.
+    running: Arc<AtomicUsize>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -105,21 +108,23 @@ impl LocalEngine {
             }
         };
         let queue = Arc::new(Queue::new(options.queue));
+        let budget = CacheBudget::new(options.cache_bytes);
+        let running = Arc::new(AtomicUsize::new(0));
         let worker = {
-            let (models, queue) = (models.clone(), queue.clone());
-            let budget = CacheBudget::new(options.cache_bytes);
+            let (models, queue, budget, running) = (models.clone(), queue.clone(), budget.clone(), running.clone());
             let (codec, rows) = (checkpoint.text.clone(), options.batch);
             std::thread::Builder::new()
                 .name("device".to_owned())
                 .spawn(move || {
                     let generator = models.clone().generator(codec, budget, rows);
-                    Device { pool, models, queue, generator, turns: Turns::default() }.serve();
+                    Device { pool, models, queue, generator, running, turns: Turns::default() }.serve();
                 })
                 .map_err(|error| EngineError::Internal(format!("the device thread cannot be started: {error}")))?
         };
         Ok(Self {
             vocab_size: checkpoint.config.vocab_size,
-            cache_bytes: options.cache_bytes,
+            budget,
+            running,
             text: checkpoint.text,
             models,
             queue,
@@ -163,8 +168,8 @@ impl LocalEngine {
             return Err(EngineError::ContextExceeded { tokens, max_tokens, max });
         }
         let needed = shared + sample;
-        if needed > self.cache_bytes {
-            let (needed_mib, budget_mib) = (needed.div_ceil(1 << 20), self.cache_bytes >> 20);
+        if needed > self.budget.capacity() {
+            let (needed_mib, budget_mib) = (needed.div_ceil(1 << 20), self.budget.capacity() >> 20);
             return Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib });
         }
         Ok(())
@@ -177,6 +182,7 @@ struct Device {
     models: Arc<dyn ModelSet>,
     queue: Arc<Queue>,
     generator: Box<dyn Generate>,
+    running: Arc<AtomicUsize>,
     turns: Turns,
 }
 
@@ -189,6 +195,7 @@ impl Device {
         while let Some(waiting) = self.queue.wait(self.generator.busy()) {
             let (queue, generator) = (self.queue.clone(), &mut self.generator);
             queue.with_orders(|orders| generator.admit(orders));
+            self.running.store(self.generator.running(), Ordering::Relaxed);
             if !self.generator.busy() {
                 self.turns.generation_ended();
             }
@@ -200,6 +207,7 @@ impl Device {
                 self.step();
                 self.turns.stepped(started.elapsed().as_secs_f64());
             }
+            self.running.store(self.generator.running(), Ordering::Relaxed);
         }
     }
 
@@ -302,6 +310,14 @@ impl Engine for LocalEngine {
 
     fn queue(&self) -> QueueState {
         QueueState { waiting: self.queue.waiting(), capacity: self.queue.capacity() }
+    }
+
+    fn generating(&self) -> GenerationState {
+        GenerationState {
+            running: self.running.load(Ordering::Relaxed),
+            cache_bytes: self.budget.used(),
+            cache_budget: self.budget.capacity(),
+        }
     }
 }
 

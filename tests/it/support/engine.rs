@@ -9,8 +9,8 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use linchpin::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use linchpin::domain::score::{Alternative, Normalizer, TokenScore};
 use linchpin::engine::{
-    AdapterSource, Engine, EngineError, GenerateRequest, Generation, QueueState, ScoreRequest, ScoredResponse,
-    TextCodec,
+    AdapterSource, Engine, EngineError, GenerateRequest, Generation, GenerationState, QueueState, ScoreRequest,
+    ScoredResponse, TextCodec,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -300,6 +300,10 @@ impl Engine for FakeEngine {
 
     fn queue(&self) -> QueueState {
         QueueState { waiting: self.waiting.load(SeqCst), capacity: 7 }
+    }
+
+    fn generating(&self) -> GenerationState {
+        GenerationState { running: self.generating.load(SeqCst), cache_bytes: 3 << 20, cache_budget: 5 << 20 }
     }
 }
 

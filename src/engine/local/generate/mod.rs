@@ -32,8 +32,12 @@ const READ: usize = 512;
 pub(crate) trait Generate: Send {
     /// Takes orders off the queue's front for as long as they can be served beside those being served.
     fn admit(&mut self, waiting: &mut VecDeque<Order>);
+    /// Requests being served.
+    fn running(&self) -> usize;
     /// Whether there is anything to do.
-    fn busy(&self) -> bool;
+    fn busy(&self) -> bool {
+        self.running() > 0
+    }
     /// Computes one step.
     fn step(&mut self);
     /// Answers everything that is being served with an error, and forgets it.
@@ -200,8 +204,8 @@ impl<D: Decoder> Generate for Generator<D> {
         }
     }
 
-    fn busy(&self) -> bool {
-        !self.jobs.is_empty()
+    fn running(&self) -> usize {
+        self.jobs.len()
     }
 
     fn step(&mut self) {
