@@ -15,6 +15,12 @@ impl Analysis {
         self.engine.models()
     }
 
+    /// The model under study, which is what a request means that names none. An adapter may be called `base`, too.
+    pub(super) fn base(&self) -> Result<ModelInfo, EngineError> {
+        let unknown = || EngineError::UnknownModel { id: Role::Base.name().to_owned() };
+        self.engine.models().into_iter().next().ok_or_else(unknown)
+    }
+
     /// The model of an id, or the one that plays the role of that name. Resolved once a request: roles may be swapped while
     /// it is served.
     pub(super) fn model_named(&self, name: &str) -> Result<ModelInfo, EngineError> {

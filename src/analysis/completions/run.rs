@@ -12,7 +12,7 @@ use super::tokens::Offsets;
 use super::{CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, Piece, TokenLimit};
 use crate::analysis::admission::{Place, admitted};
 use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
-use crate::domain::model::{ModelRef, Role};
+use crate::domain::model::ModelRef;
 use crate::domain::sampling::{FinishReason, Sampling};
 use crate::engine::{DrawnToken, Engine, EngineError, Fork, GenerateRequest, Generation, GenerationEvent};
 
@@ -46,7 +46,7 @@ type Parts = BoxStream<'static, Result<Part, AnalysisError>>;
 impl Analysis {
     /// Begins to draw. Every refusal of the request comes from here, before the first event.
     pub async fn complete(&self, input: CompletionInput) -> Result<CompletionRun, AnalysisError> {
-        let info = self.model_named(input.model.as_deref().unwrap_or(Role::Base.name()))?;
+        let info = input.model.as_deref().map_or_else(|| self.base(), |name| self.model_named(name))?;
         let model = info.reference();
         let engine = self.engine.clone();
         let (input, mut prompts) = off_the_reactor(move || {
