@@ -24,6 +24,8 @@ pub(super) struct FakeEngine {
     pub(super) full: AtomicBool,
     /// Makes every base log probability infinite, as a defect would.
     pub(super) broken: AtomicBool,
+    /// Draws with other weights than it names.
+    pub(super) exchanged: AtomicBool,
     /// What the next generations come to, in order.
     script: Mutex<VecDeque<Result<Vec<GenerationEvent>, EngineError>>>,
     /// The generations that were asked for.
@@ -45,6 +47,7 @@ impl Fixture {
             roles: Mutex::new(Roles { positive: Some("pos".into()), negative: Some("neg".into()) }),
             full: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            exchanged: AtomicBool::new(false),
             script: Mutex::default(),
             requests: Mutex::default(),
         });
@@ -72,17 +75,18 @@ pub(super) fn input(prompt: &str, response: &str) -> ScoreInput {
     }
 }
 
-/// A tokenizer of 256 tokens, one a byte, that adds nothing.
+/// A tokenizer of 256 tokens, one a byte, and one more behind a gap of two ids, that adds nothing.
 fn byte_codec(folder: &std::path::Path) -> TextCodec {
     // Byte-level tokenizers write the bytes that do not print as the characters from U+0100 on.
     let mut spare = 0x100..;
-    let vocab: serde_json::Map<String, serde_json::Value> = (0u8..=255)
+    let mut vocab: serde_json::Map<String, serde_json::Value> = (0u8..=255)
         .map(|byte| {
             let printable = matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
             let code = if printable { u32::from(byte) } else { spare.next().unwrap() };
             (char::from_u32(code).unwrap().to_string(), byte.into())
         })
         .collect();
+    vocab.insert("<gap>".to_owned(), 258.into());
     let byte_level = serde_json::json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
     });
@@ -181,11 +185,21 @@ impl Engine for FakeEngine {
         })
     }
 
+    fn check(&self, request: &GenerateRequest) -> Result<(), EngineError> {
+        let longest = request.forks.iter().map(|fork| fork.keep + usize::from(fork.forced.is_some())).max();
+        let (tokens, max_tokens, max) = (longest.unwrap_or(0), request.max_tokens, 999);
+        match tokens + max_tokens > max {
+            true => Err(EngineError::ContextExceeded { tokens, max_tokens, max }),
+            false => Ok(()),
+        }
+    }
+
     fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
         let nothing = || Err(EngineError::Internal("not made up".to_owned()));
         let events = self.script.lock().unwrap().pop_front().unwrap_or_else(nothing)?;
         self.requests.lock().unwrap().push(request);
-        let model = ModelRef { id: "base".into(), sha256: "sha-of-base".into() };
+        let sha256 = if self.exchanged.load(Ordering::Relaxed) { "sha-of-another" } else { "sha-of-base" };
+        let model = ModelRef { id: "base".into(), sha256: sha256.into() };
         Ok(Generation { model, events: futures::stream::iter(events.into_iter().map(Ok)).boxed() })
     }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use futures::{Stream, StreamExt};
 
 use super::{Analysis, AnalysisError, off_the_reactor};
+use crate::domain::sampling::MAX_DRAWN;
 use crate::domain::trace::Trace;
 use crate::store::{Attachment, AttachmentRow, StoreError, TraceRecord};
 
-/// Longest line in bytes: a trace of 4,096 tokens with 20 alternatives each is about 12 MB, and the most rollouts that one
-/// request draws, at their longest, some 50 MB.
-pub const MAX_IMPORT_LINE: usize = 128 << 20;
+/// Longest line in bytes: room for the most tokens that one request draws, each with its id and its text, and for the trace
+/// itself, of which 4,096 tokens with 20 alternatives each are about 12 MB. A drawn token takes some 12 bytes of the 32.
+pub const MAX_IMPORT_LINE: usize = 32 * MAX_DRAWN;
 /// Lines that may be wrong before the rest is not read.
 pub const MAX_IMPORT_ERRORS: usize = 100;
 

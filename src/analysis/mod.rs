@@ -3,6 +3,7 @@
 //!
 //! This room puts the engine, the store and the domain's rules together. It knows neither HTTP nor tensors.
 
+mod admission;
 mod completions;
 mod error;
 mod export;
@@ -12,6 +13,7 @@ mod models;
 mod rollouts;
 mod score;
 mod search;
+mod source;
 mod text;
 mod traces;
 
@@ -26,12 +28,13 @@ pub use completions::{
     Choice, CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, LikelyToken,
     MAX_CHOICES, MAX_LOGPROBS, MAX_PROMPTS, MAX_SAMPLES, Piece, TokenLimit, collect,
 };
-pub use error::AnalysisError;
+pub use error::{AnalysisError, RecordKind};
 pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
-pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput, RolloutSource};
+pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput};
 pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
 pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
+pub use source::RolloutSource;
 pub use text::{TokenizeInput, Tokenized};
 
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};

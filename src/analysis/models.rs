@@ -3,8 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Analysis, AnalysisError, off_the_reactor};
-use crate::domain::model::{ModelInfo, Roles};
-use crate::engine::AdapterSource;
+use crate::domain::model::{ModelInfo, Role, Roles};
+use crate::engine::{AdapterSource, EngineError};
 
 /// Longest name of an adapter.
 const MAX_ID: usize = 64;
@@ -13,6 +13,21 @@ impl Analysis {
     /// The base first, then the others in the order of loading.
     pub fn models(&self) -> Vec<ModelInfo> {
         self.engine.models()
+    }
+
+    /// The model under study, which is what a request means that names none. An adapter may be called `base`, too.
+    pub(super) fn base(&self) -> Result<ModelInfo, EngineError> {
+        let unknown = || EngineError::UnknownModel { id: Role::Base.name().to_owned() };
+        self.engine.models().into_iter().next().ok_or_else(unknown)
+    }
+
+    /// The model of an id, or the one that plays the role of that name. Resolved once a request: roles may be swapped while
+    /// it is served.
+    pub(super) fn model_named(&self, name: &str) -> Result<ModelInfo, EngineError> {
+        let models = self.engine.models();
+        let plays = |model: &&ModelInfo| model.roles.iter().copied().map(Role::name).any(|role| role == name);
+        let found = models.iter().find(|model| model.id == name).or_else(|| models.iter().find(plays));
+        found.cloned().ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })
     }
 
     /// Who plays the positive and the negative part.

@@ -190,7 +190,7 @@ fn check_watched(ids: &[u32], vocab: usize) -> Result<(), AnalysisError> {
 }
 
 /// The request's names for what it gave.
-fn fields(prompt: &PromptInput, response: &ResponseInput) -> (&'static str, &'static str) {
+pub(super) fn fields(prompt: &PromptInput, response: &ResponseInput) -> (&'static str, &'static str) {
     let prompt = match prompt {
         PromptInput::Text(_) => "prompt",
         PromptInput::Messages(_) => "messages",

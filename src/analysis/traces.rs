@@ -1,6 +1,6 @@
 //! Stored traces: find, read, delete.
 
-use super::{Analysis, AnalysisError};
+use super::{Analysis, AnalysisError, RecordKind};
 use crate::domain::trace::Trace;
 use crate::store::{Page, TraceFilter, TracePage};
 
@@ -24,6 +24,11 @@ impl Analysis {
         self.store.trace(id).await?.ok_or_else(|| no_trace(id))
     }
 
+    /// A stored trace without its rollouts and searches, which may be far larger than it.
+    pub(super) async fn trace_alone(&self, id: &str) -> Result<Trace, AnalysisError> {
+        self.store.trace_alone(id).await?.ok_or_else(|| no_trace(id))
+    }
+
     /// Removes a stored trace.
     pub async fn delete_trace(&self, id: &str) -> Result<(), AnalysisError> {
         if self.store.delete_trace(id).await? { Ok(()) } else { Err(no_trace(id)) }
@@ -31,5 +36,5 @@ impl Analysis {
 }
 
 pub(super) fn no_trace(id: &str) -> AnalysisError {
-    AnalysisError::NotFound { kind: "trace", id: id.to_owned() }
+    AnalysisError::NotFound { kind: RecordKind::Trace, id: id.to_owned() }
 }

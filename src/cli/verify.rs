@@ -14,8 +14,10 @@ use serde_json::{Map, Value};
 
 use super::lines::{Line, Lines, MAX_LINE_BYTES};
 
-/// Rows that are graded together: enough for every core, few enough to hold in memory.
+/// Rows that are graded together: enough for every core.
 const TOGETHER: usize = 256;
+/// Bytes of rows after which no more are graded together, so that the longest rows are not held all at once.
+const TOGETHER_BYTES: usize = 64 << 20;
 /// Most bad lines that are told one by one.
 const TOLD: usize = 20;
 
@@ -45,8 +47,7 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut sum = Summary::default();
     let mut lines = Lines::new(input);
     loop {
-        let some: Vec<_> =
-            lines.by_ref().take(TOGETHER).collect::<Result<_, _>>().context("the input cannot be read")?;
+        let some = together(&mut lines, TOGETHER_BYTES).context("the input cannot be read")?;
         if some.is_empty() {
             break;
         }
@@ -67,6 +68,20 @@ pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     sum.report(began.elapsed().as_secs_f64());
     Ok(if sum.bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The next lines with their numbers, up to the one that reaches `most` bytes; none at the end.
+fn together(lines: &mut Lines<impl BufRead>, most: usize) -> std::io::Result<Vec<(u64, Line)>> {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    while some.len() < TOGETHER && bytes < most {
+        let Some(line) = lines.next().transpose()? else { break };
+        bytes += match &line.1 {
+            Line::Whole(text) => text.len(),
+            Line::TooLong => 0,
+        };
+        some.push(line);
+    }
+    Ok(some)
 }
 
 /// A row with its verdict.
@@ -173,5 +188,23 @@ impl Summary {
         }
         // A closed stderr loses the summary, not the verdicts.
         let _ = writeln!(std::io::stderr(), "{report}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_taken_together_up_to_a_number_and_a_size() {
+        let text = "0123456789\n".repeat(300);
+        let sizes = |most: usize| {
+            let mut lines = Lines::new(text.as_bytes());
+            std::iter::from_fn(|| Some(together(&mut lines, most).unwrap().len()).filter(|&size| size > 0))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(usize::MAX), [256, 44]);
+        assert_eq!(sizes(1100), [100, 100, 100]);
+        assert_eq!(sizes(1), [1; 300]);
     }
 }

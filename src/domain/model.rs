@@ -64,6 +64,13 @@ pub struct ModelInfo {
     pub created: i64,
 }
 
+impl ModelInfo {
+    /// What its numbers are traced to.
+    pub fn reference(&self) -> ModelRef {
+        ModelRef { id: self.id.clone(), sha256: self.sha256.clone() }
+    }
+}
+
 /// Whether a model stands alone or rides on the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelKind {

@@ -68,6 +68,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Draws samples. Fails at once if the request is refused or the queue is full.
     fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError>;
 
+    /// Refuses what [`Engine::generate`] would refuse however empty the queue is, and begins nothing.
+    fn check(&self, request: &GenerateRequest) -> Result<(), EngineError>;
+
     /// The base first, then the others in the order of loading.
     fn models(&self) -> Vec<ModelInfo>;
 

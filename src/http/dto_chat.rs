@@ -21,7 +21,7 @@ pub(super) struct ChatRequest {
     model: Option<String>,
     /// Rendered by the model's chat template, with the beginning of an assistant's turn.
     messages: Vec<Message>,
-    /// Most tokens to draw for each choice; as many as the context holds by default.
+    /// Most tokens to draw for each choice; by default as many as the context, and an answer of all choices, hold.
     max_completion_tokens: Option<usize>,
     /// The older name of `max_completion_tokens`.
     max_tokens: Option<usize>,
@@ -153,7 +153,7 @@ impl TryFrom<ChatRequest> for Order {
 }
 
 fn limit(max_completion_tokens: Option<usize>, max_tokens: Option<usize>) -> Result<TokenLimit, ApiError> {
-    let (param, limit) = match (max_completion_tokens, max_tokens) {
+    let (field, max_tokens) = match (max_completion_tokens, max_tokens) {
         (Some(limit), Some(other)) if limit != other => {
             let message = "max_tokens is the older name of max_completion_tokens, and they differ";
             return Err(ApiError::invalid("max_tokens", "conflicting_fields", message));
@@ -162,9 +162,9 @@ fn limit(max_completion_tokens: Option<usize>, max_tokens: Option<usize>) -> Res
         (None, Some(limit)) => ("max_tokens", limit),
         (None, None) => return Ok(TokenLimit::Fitting(usize::MAX)),
     };
-    match limit {
-        0 => Err(out_of_range(param, "must be at least 1")),
-        limit => Ok(TokenLimit::Exactly(limit)),
+    match max_tokens {
+        0 => Err(out_of_range(field, "must be at least 1")),
+        max_tokens => Ok(TokenLimit::Exactly { max_tokens, field }),
     }
 }
 

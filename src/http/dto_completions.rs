@@ -165,7 +165,10 @@ impl TryFrom<CompletionRequest> for Order {
             samples,
             sampling,
             seed: seed.map(i64::cast_unsigned),
-            limit: max_tokens.map_or(TokenLimit::Fitting(DEFAULT_MAX_TOKENS), TokenLimit::Exactly),
+            limit: max_tokens.map_or(TokenLimit::Fitting(DEFAULT_MAX_TOKENS), |max_tokens| TokenLimit::Exactly {
+                max_tokens,
+                field: "max_tokens",
+            }),
             stop,
             ignore_eos: ignore_eos.unwrap_or(false),
             logprobs,

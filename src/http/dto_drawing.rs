@@ -5,10 +5,7 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::analysis::{CompletionInput, MAX_SAMPLES};
-use crate::domain::sampling::{Sampling, SamplingError};
-
-const MAX_STOPS: usize = 16;
-const MAX_STOP_BYTES: usize = 1024;
+use crate::domain::sampling::{Sampling, SamplingError, StopError, check_stops};
 
 /// One text, or several.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -101,15 +98,12 @@ fn stops(stop: Option<Stop>) -> Result<Vec<String>, ApiError> {
         Some(Stop::One(text)) => (vec![text], true),
         Some(Stop::Many(texts)) => (texts, false),
     };
-    if texts.len() > MAX_STOPS {
-        return Err(ApiError::invalid("stop", "too_many", format!("stop holds at most {MAX_STOPS} texts")));
-    }
-    match texts.iter().position(|text| !(1..=MAX_STOP_BYTES).contains(&text.len())) {
-        Some(index) => {
-            let param = if alone { "stop".to_owned() } else { format!("stop[{index}]") };
-            Err(out_of_range(&param, format!("must have 1 to {MAX_STOP_BYTES} bytes")))
+    match check_stops(&texts) {
+        Ok(()) => Ok(texts),
+        Err(StopError { index: Some(index), message }) if !alone => {
+            Err(out_of_range(&format!("stop[{index}]"), message))
         }
-        None => Ok(texts),
+        Err(StopError { index: _, message }) => Err(out_of_range("stop", message)),
     }
 }
 

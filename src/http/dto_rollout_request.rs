@@ -27,14 +27,14 @@ pub(super) struct RolloutsRequest {
     response_token_ids: Option<Vec<u32>>,
     /// The response token that others stand in for; 0 is the response's first.
     #[schema(example = 7)]
-    pub(super) position: usize,
+    position: usize,
     /// The model that draws: the id of a loaded model or adapter, or a role's name.
     #[serde(default = "base")]
     #[schema(default = "base")]
-    pub(super) model: String,
+    model: String,
     /// Which tokens stand in for the response's own. Default: 64 draws.
     #[serde(default)]
-    pub(super) alternatives: AlternativesRequest,
+    alternatives: AlternativesRequest,
     /// Rollouts of each alternative; of a drawn one, of each time it was drawn. In all, at most 4096 rollouts are drawn.
     #[serde(default = "default_samples")]
     #[schema(default = 1, minimum = 1, maximum = 4096)]
@@ -43,7 +43,7 @@ pub(super) struct RolloutsRequest {
     #[serde(default = "yes")]
     #[schema(default = true)]
     include_original: bool,
-    /// Rollouts after the response's own token. Default 64; not used without `include_original`.
+    /// Rollouts after the response's own token. Default 64; not to be given with `include_original: false`.
     #[schema(default = 64, minimum = 1, maximum = 4096)]
     original_samples: Option<usize>,
     /// How rollouts are drawn, and where they end.
@@ -61,11 +61,11 @@ pub(super) struct RolloutsRequest {
     save: bool,
 }
 
-fn base() -> String {
+pub(super) fn base() -> String {
     "base".to_owned()
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 
@@ -76,7 +76,7 @@ fn default_samples() -> usize {
 /// Which tokens stand in for the response's own.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AlternativesRequest {
+struct AlternativesRequest {
     source: SourceName,
     /// For `sampled`: how often to draw. Default 64; a token that is drawn twice is one alternative with twice the
     /// rollouts.
@@ -86,7 +86,7 @@ pub(super) struct AlternativesRequest {
     #[schema(minimum = 0, maximum = 100)]
     temperature: Option<f64>,
     /// For `top`: the model that is asked. Default: the model that draws the rollouts.
-    pub(super) model: Option<String>,
+    model: Option<String>,
     /// For `top`: how many tokens.
     #[schema(minimum = 1, maximum = 100)]
     k: Option<usize>,
@@ -136,7 +136,7 @@ pub(super) struct SamplingRequest {
     top_k: Option<usize>,
     #[schema(default = 0.0, minimum = 0, maximum = 1)]
     min_p: Option<f64>,
-    /// Most tokens after the forced one.
+    /// Most tokens after the forced one. All samples of a request, or of a round of a search, may have 4,194,304 in all.
     #[schema(default = 1024, minimum = 1)]
     max_tokens: Option<usize>,
     /// Texts that end a rollout. Default: `"\n\nQuestion:"`.
@@ -210,7 +210,11 @@ impl TryFrom<RolloutsRequest> for RolloutInput {
 
     fn try_from(request: RolloutsRequest) -> Result<Self, ApiError> {
         let original_samples = match (request.include_original, request.original_samples) {
-            (false, _) => 0,
+            (false, None) => 0,
+            (false, Some(_)) => {
+                let message = "original_samples does not go with include_original: false";
+                return Err(ApiError::invalid("original_samples", "conflicting_fields", message));
+            }
             (true, Some(0)) => {
                 let message = "must be at least 1; include_original: false leaves the response's own token out";
                 return Err(ApiError::invalid("original_samples", "out_of_range", message));

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::dto_rollout_request::{SamplingRequest, source};
+use super::dto_rollout_request::{SamplingRequest, base, source, yes};
 use super::dto_score::{Message, answer};
 use super::error::ApiError;
 use crate::analysis::SearchInput;
@@ -66,14 +66,6 @@ pub(super) struct SearchRequest {
     #[serde(default = "yes")]
     #[schema(default = true)]
     save: bool,
-}
-
-fn base() -> String {
-    "base".to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// `adaptive` draws where the answer may still change, until it is known at the stated confidence; `exhaustive` draws

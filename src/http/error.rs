@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::analysis::{AnalysisError, EngineError, StoreError};
+use crate::analysis::{AnalysisError, EngineError, RecordKind, StoreError};
 
 /// Seconds after which an overloaded or starting server may be asked again.
 const RETRY_AFTER: &str = "1";
@@ -149,14 +149,14 @@ impl From<AnalysisError> for ApiError {
         let text = error.to_string();
         match error {
             AnalysisError::Engine(error) => error.into(),
+            AnalysisError::Refused { param, error } => Self::from(error).at(param),
             AnalysisError::Store(error) => error.into(),
             AnalysisError::Invalid { param, message } => Self::invalid(param, "invalid_value", message),
             AnalysisError::NotFound { kind, id: _ } => {
                 let code = match kind {
-                    "trace" => "trace_not_found",
-                    "rollouts" => "rollouts_not_found",
-                    "search" => "search_not_found",
-                    _ => "not_found",
+                    RecordKind::Trace => "trace_not_found",
+                    RecordKind::Rollouts => "rollouts_not_found",
+                    RecordKind::Search => "search_not_found",
                 };
                 Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
             }

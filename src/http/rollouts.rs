@@ -11,7 +11,7 @@ use super::dto_rollouts::{RolloutEventDto, RolloutsDto};
 use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
 use super::extract::{Json, PathPart, Ready};
 use super::sse;
-use crate::analysis::{AnalysisError, EngineError, RolloutInput};
+use crate::analysis::RolloutInput;
 
 /// Roll out from a token and from others in its place
 ///
@@ -33,18 +33,13 @@ pub(super) async fn roll_out(
     Ready(analysis): Ready,
     Json(request): Json<RolloutsRequest>,
 ) -> Result<Response, ApiError> {
-    let names = Names { model: request.model.clone(), asked: request.alternatives.model.clone() };
     let stream = request.stream;
     let input = RolloutInput::try_from(request)?;
     if !stream {
-        let set = analysis.finished_rollouts(input).await.map_err(|error| names.refusal(error))?;
-        return Ok(axum::Json(RolloutsDto::from(set)).into_response());
+        return Ok(axum::Json(RolloutsDto::from(analysis.finished_rollouts(input).await?)).into_response());
     }
-    let events = analysis.rollouts(input).await.map_err(|error| names.refusal(error))?;
-    Ok(sse::events(events.map(move |event| match event {
-        Ok(event) => Ok(RolloutEventDto::from(event)),
-        Err(error) => Err(names.refusal(error)),
-    })))
+    let events = analysis.rollouts(input).await?;
+    Ok(sse::events(events.map(|event| event.map(RolloutEventDto::from).map_err(ApiError::from))))
 }
 
 /// Get stored rollouts
@@ -62,39 +57,4 @@ pub(super) async fn get_rollouts(
     PathPart(id): PathPart,
 ) -> Result<axum::Json<RolloutsDto>, ApiError> {
     Ok(axum::Json(analysis.stored_rollouts(&id).await?.into()))
-}
-
-/// The models that a request names, to say which name is at fault.
-struct Names {
-    model: String,
-    /// The one that is asked for its likeliest tokens.
-    asked: Option<String>,
-}
-
-impl Names {
-    /// The error under this request's names for its fields.
-    fn refusal(&self, error: AnalysisError) -> ApiError {
-        let param = match &error {
-            AnalysisError::Engine(
-                EngineError::ContextExceeded { tokens: _, max_tokens: _, max: _ }
-                | EngineError::CacheTooSmall { tokens: _, max_tokens: _, needed_mib: _, budget_mib: _ },
-            ) => Some("sampling.max_tokens"),
-            AnalysisError::Engine(EngineError::UnknownModel { id })
-                if *id != self.model && self.asked.as_ref() == Some(id) =>
-            {
-                Some("alternatives.model")
-            }
-            AnalysisError::Engine(_)
-            | AnalysisError::Store(_)
-            | AnalysisError::Invalid { .. }
-            | AnalysisError::NotFound { .. }
-            | AnalysisError::Upload(_)
-            | AnalysisError::Internal(_) => None,
-        };
-        let error = ApiError::from(error);
-        match param {
-            Some(param) => error.at(param),
-            None => error,
-        }
-    }
 }

@@ -11,7 +11,7 @@ use super::dto_searches::{SearchDto, SearchEventDto};
 use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
 use super::extract::{Json, PathPart, Ready};
 use super::sse;
-use crate::analysis::{AnalysisError, EngineError, SearchInput};
+use crate::analysis::SearchInput;
 
 /// Search for the critical token
 ///
@@ -34,11 +34,10 @@ pub(super) async fn search(Ready(analysis): Ready, Json(request): Json<SearchReq
     let stream = request.stream;
     let input = SearchInput::try_from(request)?;
     if !stream {
-        let search = analysis.finished_search(input).await.map_err(refusal)?;
-        return Ok(axum::Json(SearchDto::from(search)).into_response());
+        return Ok(axum::Json(SearchDto::from(analysis.finished_search(input).await?)).into_response());
     }
-    let events = analysis.search(input).await.map_err(refusal)?;
-    Ok(sse::events(events.map(|event| event.map(SearchEventDto::from).map_err(refusal))))
+    let events = analysis.search(input).await?;
+    Ok(sse::events(events.map(|event| event.map(SearchEventDto::from).map_err(ApiError::from))))
 }
 
 /// Get a stored search
@@ -56,12 +55,4 @@ pub(super) async fn get_search(
     PathPart(id): PathPart,
 ) -> Result<axum::Json<SearchDto>, ApiError> {
     Ok(axum::Json(analysis.stored_search(&id).await?.into()))
-}
-
-/// The error under this request's names for its fields.
-fn refusal(error: AnalysisError) -> ApiError {
-    let of_length =
-        matches!(error, AnalysisError::Engine(EngineError::ContextExceeded { .. } | EngineError::CacheTooSmall { .. }));
-    let error = ApiError::from(error);
-    if of_length { error.at("sampling.max_tokens") } else { error }
 }

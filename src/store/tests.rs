@@ -242,6 +242,7 @@ async fn rollouts_belong_to_a_trace_and_go_with_it() {
     assert_eq!(store.attachment::<RolloutSet>(&second.id).await.unwrap(), None);
     store.attach(vec![record(&second)]).await.unwrap();
     assert_eq!(store.attachment(&second.id).await.unwrap(), Some(second.clone()));
+    assert_eq!(store.trace_alone(&trace.id).await.unwrap().map(|alone| alone.rollouts), Some(vec![]));
     assert_eq!(store.trace(&trace.id).await.unwrap().unwrap().rollouts, [first.clone(), second]);
 
     assert!(store.delete_trace(&trace.id).await.unwrap());

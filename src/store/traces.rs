@@ -121,17 +121,25 @@ impl Store {
         Ok(sqlx::query_scalar("SELECT body FROM traces WHERE id = $1").bind(id).fetch_optional(&self.pool).await?)
     }
 
-    /// A trace with its rollouts and searches.
-    pub async fn trace(&self, id: &str) -> Result<Option<Trace>, StoreError> {
+    /// A trace without its rollouts and searches.
+    pub async fn trace_alone(&self, id: &str) -> Result<Option<Trace>, StoreError> {
         let Some(body) = self.trace_json(id).await? else {
             return Ok(None);
         };
         let damaged = |reason: String| StoreError::Damaged { id: id.to_owned(), reason };
         // A long trace is megabytes of JSON: reading it must not hold up other requests.
-        let mut trace: Trace = tokio::task::spawn_blocking(move || serde_json::from_str(&body))
+        let trace = tokio::task::spawn_blocking(move || serde_json::from_str(&body))
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))?
             .map_err(|error| damaged(error.to_string()))?;
+        Ok(Some(trace))
+    }
+
+    /// A trace with its rollouts and searches.
+    pub async fn trace(&self, id: &str) -> Result<Option<Trace>, StoreError> {
+        let Some(mut trace) = self.trace_alone(id).await? else {
+            return Ok(None);
+        };
         trace.rollouts = self.attachments(id).await?;
         trace.searches = self.attachments(id).await?;
         Ok(Some(trace))

@@ -72,6 +72,16 @@ async fn the_limit_goes_by_two_names_and_is_the_context_by_default() {
 }
 
 #[tokio::test]
+async fn many_choices_with_logprobs_are_as_long_as_an_answer_holds() {
+    let server = Server::start().await;
+    ok(chat(&server, json!({"n": 1024, "logprobs": true, "top_logprobs": 20})).await).await;
+    ok(chat(&server, json!({"n": 1024})).await).await;
+    let limits: Vec<usize> = server.engine.requests.lock().unwrap().iter().map(|request| request.max_tokens).collect();
+    // 1024 choices of 97 tokens with 20 likely ones each are 2 Mi of tokens; without them the context is the limit.
+    assert_eq!(limits, [97, MAX_CONTEXT - "<user>3 + 4?\n<assistant>".len()]);
+}
+
+#[tokio::test]
 async fn logprobs_have_openais_form() {
     let server = Server::start().await;
     let answer = ok(chat(&server, json!({"max_tokens": 1, "logprobs": true, "top_logprobs": 2})).await).await;

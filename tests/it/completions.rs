@@ -124,6 +124,21 @@ async fn many_prompts_go_through_a_few_lanes() {
 }
 
 #[tokio::test]
+async fn a_role_means_the_same_model_for_every_prompt() {
+    let server = Server::start().await;
+    let prompts: Vec<String> = (0..20).map(|number| format!("prompt {number}")).collect();
+    let held = server.engine.hold().await;
+    let body = request(json!({"model": "positive", "prompt": prompts}));
+    let client = tokio::spawn(server.request(Method::POST, "/v1/completions").json(&body).send());
+    until(|| server.engine.waiting.load(SeqCst) == 16).await;
+    ok(server.put("/v1/roles", &json!({"positive": "neg", "negative": "pos"})).await).await;
+    drop(held);
+    assert_eq!(ok(client.await.unwrap().unwrap()).await["model"], "pos");
+    let requests = server.engine.requests.lock().unwrap();
+    assert!(requests.len() == 20 && requests.iter().all(|request| request.model == "pos"));
+}
+
+#[tokio::test]
 async fn stop_and_length_end_a_choice() {
     let server = Server::start().await;
     let choice = async |changes: Value| ok(complete(&server, changes).await).await["choices"][0].take();
@@ -296,7 +311,7 @@ async fn a_client_that_leaves_cancels_every_prompt() {
     let mut streamed = prompts;
     streamed["stream"] = json!(true);
     let response = complete(&server, streamed).await;
-    assert_eq!(server.engine.waiting.load(SeqCst), 3);
+    until(|| server.engine.waiting.load(SeqCst) == 3).await;
     drop(response);
     until(|| server.engine.waiting.load(SeqCst) == 0).await;
     drop(held);

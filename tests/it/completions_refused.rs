@@ -1,10 +1,12 @@
 //! What completions and chats refuse, and the field that the refusal names.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use linchpin::engine::EngineError;
 use serde_json::{Value, json};
 
 use crate::support::engine::MAX_CONTEXT;
-use crate::support::{Server, assert_refused, refusal};
+use crate::support::{Server, assert_refused, ok, refusal};
 
 async fn assert_each(path: &str, good: &Value, cases: Vec<(Value, &str, &str)>) {
     let server = Server::start().await;
@@ -30,7 +32,7 @@ fn drawing() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"top_k": -2}), "out_of_range", "top_k"),
         (json!({"min_p": 1.1}), "out_of_range", "min_p"),
         (json!({"seed": 1.5}), "invalid_value", "seed"),
-        (json!({"stop": vec!["a"; 17]}), "too_many", "stop"),
+        (json!({"stop": vec!["a"; 17]}), "out_of_range", "stop"),
         (json!({"stop": ""}), "out_of_range", "stop"),
         (json!({"stop": ["a", ""]}), "out_of_range", "stop[1]"),
         (json!({"stop": "x".repeat(1025)}), "out_of_range", "stop"),
@@ -64,7 +66,14 @@ async fn completions_name_the_field_at_fault() {
         (json!({"prompt": null}), "invalid_value", "prompt"),
         (json!({"prompt": 5}), "invalid_value", "prompt"),
         (json!({"prompt": ["a", 5]}), "invalid_value", "prompt"),
-        (json!({"prompt": "x".repeat(MAX_CONTEXT)}), "context_length_exceeded", "max_tokens"),
+        (json!({"prompt": "x".repeat(MAX_CONTEXT)}), "context_length_exceeded", "prompt"),
+        (json!({"prompt": "x".repeat(MAX_CONTEXT), "max_tokens": 1}), "context_length_exceeded", "prompt"),
+        (json!({"prompt": ["a", "x".repeat(MAX_CONTEXT)]}), "context_length_exceeded", "prompt[1]"),
+        (
+            json!({"prompt": ["a", "x".repeat(MAX_CONTEXT - 5)], "max_tokens": 6}),
+            "context_length_exceeded",
+            "max_tokens",
+        ),
         (json!({"best_of": 2}), "unsupported_value", "best_of"),
         (json!({"logprobs": 21}), "out_of_range", "logprobs"),
         (json!({"logprobs": true}), "invalid_value", "logprobs"),
@@ -89,6 +98,22 @@ async fn chats_name_the_field_at_fault() {
         (json!({"messages": [{"role": "", "content": "a"}]}), "out_of_range", "messages[0].role"),
         (json!({"messages": [{"role": "user", "content": "a", "name": "b"}]}), "unknown_field", "messages[0].name"),
         (json!({"max_completion_tokens": 0}), "out_of_range", "max_completion_tokens"),
+        (json!({"max_completion_tokens": MAX_CONTEXT}), "context_length_exceeded", "max_completion_tokens"),
+        (
+            json!({"max_tokens": MAX_CONTEXT, "max_completion_tokens": MAX_CONTEXT}),
+            "context_length_exceeded",
+            "max_completion_tokens",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": "x".repeat(MAX_CONTEXT)}]}),
+            "context_length_exceeded",
+            "messages",
+        ),
+        (
+            json!({"n": 1024, "logprobs": true, "top_logprobs": 20, "max_completion_tokens": 98}),
+            "invalid_value",
+            "logprobs",
+        ),
         (json!({"max_completion_tokens": 5, "max_tokens": 6}), "conflicting_fields", "max_tokens"),
         (json!({"top_logprobs": 1}), "conflicting_fields", "top_logprobs"),
         (json!({"logprobs": true, "top_logprobs": 21}), "out_of_range", "top_logprobs"),
@@ -106,6 +131,26 @@ async fn chats_name_the_field_at_fault() {
 }
 
 #[tokio::test]
+async fn what_the_cache_cannot_hold_is_refused_before_anything_is_drawn() {
+    let server = Server::start().await;
+    server.engine.cache.store(200, SeqCst);
+    let long = json!({"prompt": ["a", "x".repeat(190)], "max_tokens": 20});
+    let error = refusal(server.post("/v1/completions", &long).await).await;
+    assert_refused(&error, 422, "cache_budget_exceeded", Some("max_tokens"));
+    let messages = json!([{"role": "user", "content": "3 + 4?"}]);
+    let long = json!({"messages": messages, "max_completion_tokens": 200});
+    let error = refusal(server.post("/v1/chat/completions", &long).await).await;
+    assert_refused(&error, 422, "cache_budget_exceeded", Some("max_completion_tokens"));
+    let long = json!({"messages": [{"role": "user", "content": "x".repeat(200)}]});
+    let error = refusal(server.post("/v1/chat/completions", &long).await).await;
+    assert_refused(&error, 422, "cache_budget_exceeded", Some("messages"));
+    assert!(server.engine.requests.lock().unwrap().is_empty());
+    // A limit that nobody asked for gives way.
+    ok(server.post("/v1/chat/completions", &json!({"messages": messages})).await).await;
+    assert!((100..200).contains(&server.engine.requests.lock().unwrap()[0].max_tokens));
+}
+
+#[tokio::test]
 async fn what_is_refused_is_refused_before_a_stream_begins() {
     let server = Server::start().await;
     let missing = refusal(server.post("/v1/completions", &json!({})).await).await;
@@ -116,7 +161,7 @@ async fn what_is_refused_is_refused_before_a_stream_begins() {
         assert_refused(&error, 404, "model_not_found", Some("model"));
         let long = json!({"prompt": ["a", "x".repeat(MAX_CONTEXT + 1)], "stream": stream});
         let error = refusal(server.post("/v1/completions", &long).await).await;
-        assert_refused(&error, 422, "context_length_exceeded", None);
+        assert_refused(&error, 422, "context_length_exceeded", Some("prompt[1]"));
         *server.engine.fails.lock().unwrap() = Some(EngineError::ShuttingDown);
         for echo in [false, true] {
             let body = json!({"prompt": "ab", "stream": stream, "echo": echo, "logprobs": 1});

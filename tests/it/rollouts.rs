@@ -2,11 +2,12 @@
 //! leave.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal};
+use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal, until};
 
 /// Where the response has its `X`.
 const POSITION: usize = 4;
@@ -132,7 +133,7 @@ async fn the_same_seed_gives_the_same_rollouts_and_fewer_are_the_first_of_them()
     };
     let many = of(json!({})).await;
     assert_eq!(of(json!({})).await, many);
-    assert_eq!(of(json!({"samples": 2, "include_original": false})).await, many[..2]);
+    assert_eq!(of(json!({"samples": 2, "include_original": false, "original_samples": null})).await, many[..2]);
     assert_ne!(of(json!({"sampling": {"max_tokens": 32, "seed": 1}})).await, many);
 }
 
@@ -143,7 +144,8 @@ async fn alternatives_come_from_a_models_likeliest_or_from_the_caller() {
     let tokens = |answer: &Value| -> Vec<u64> {
         array(&answer["alternatives"]).iter().map(|group| group["token"]["id"].as_u64().unwrap()).collect()
     };
-    let top = json!({"alternatives": {"source": "top", "model": "positive", "k": 3}, "include_original": false});
+    let top = json!({"alternatives": {"source": "top", "model": "positive", "k": 3}, "include_original": false,
+                     "original_samples": null});
     let answer = ok(post(&server, &trace, top).await).await;
     assert_eq!(tokens(&answer), [32, 33, 34]);
     assert_eq!(answer["alternatives"][1]["logprob"], json!({"base": -0.515625, "positive": -0.515625}));
@@ -223,9 +225,27 @@ async fn every_invalid_field_is_named() {
         (json!({"samples": 4096}), "out_of_range", "samples"),
         (json!({"original_samples": 0}), "out_of_range", "original_samples"),
         (json!({"original_samples": 4097}), "out_of_range", "original_samples"),
+        (json!({"original_samples": 4096}), "out_of_range", "original_samples"),
+        (json!({"include_original": false}), "conflicting_fields", "original_samples"),
+        (
+            json!({"alternatives": {"source": "sampled", "count": 4000}, "original_samples": 100}),
+            "out_of_range",
+            "alternatives.count",
+        ),
         (json!({"n": 4}), "unknown_field", "n"),
         (json!({"sampling": {"max_tokens": 0}}), "out_of_range", "sampling.max_tokens"),
+        (json!({"sampling": {"max_tokens": 400_000}}), "out_of_range", "sampling.max_tokens"),
         (json!({"sampling": {"max_tokens": 500}}), "context_length_exceeded", "sampling.max_tokens"),
+        (
+            json!({"trace_id": null, "prompt": "Q".repeat(510), "response": " It X", "answer": "18"}),
+            "context_length_exceeded",
+            "position",
+        ),
+        (
+            json!({"trace_id": null, "prompt": "Q".repeat(511), "response": " It X", "answer": "18"}),
+            "context_length_exceeded",
+            "prompt",
+        ),
         (json!({"sampling": {}}), "context_length_exceeded", "sampling.max_tokens"),
         (json!({"sampling": {"max_tokens": 32, "top_p": 0}}), "out_of_range", "sampling.top_p"),
         (json!({"sampling": {"max_tokens": 32, "stop": ["a", ""]}}), "out_of_range", "sampling.stop[1]"),
@@ -279,6 +299,38 @@ async fn every_invalid_field_is_named() {
     );
     server.engine.full.store(true, SeqCst);
     assert_refused(&refusal(post(&server, &trace, json!({"stream": true})).await).await, 429, "queue_full", None);
+}
+
+#[tokio::test]
+async fn what_the_cache_cannot_hold_is_refused_before_alternatives_are_drawn() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    server.engine.cache.store(60, SeqCst);
+    let sampled = json!({"alternatives": {"source": "sampled", "count": 4}, "samples": 1});
+    let error = refusal(post(&server, &trace, sampled).await).await;
+    assert_refused(&error, 422, "cache_budget_exceeded", Some("sampling.max_tokens"));
+    assert!(server.engine.requests.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rollouts_under_way_keep_their_model_and_wait_for_a_full_queue() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    let held = server.engine.hold().await;
+    let sampled = json!({"model": "positive", "alternatives": {"source": "sampled", "count": 4}, "samples": 1});
+    let client = tokio::spawn(server.request(Method::POST, "/v1/rollouts").json(&request(&trace, sampled)).send());
+    until(|| server.engine.waiting.load(SeqCst) == 1).await;
+    ok(server.put("/v1/roles", &json!({"positive": "neg", "negative": "pos"})).await).await;
+    server.engine.full.store(true, SeqCst);
+    drop(held);
+    until(|| server.engine.waiting.load(SeqCst) == 0).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!client.is_finished());
+    server.engine.full.store(false, SeqCst);
+    let answer = ok(client.await.unwrap().unwrap()).await;
+    assert_eq!((&answer["model"]["id"], keys(&answer["original"]["logprob"])), (&json!("pos"), vec!["positive"]));
+    let requests = server.engine.requests.lock().unwrap();
+    assert!(requests.len() == 2 && requests.iter().all(|request| request.model == "pos"));
 }
 
 #[tokio::test]

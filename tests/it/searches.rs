@@ -2,11 +2,12 @@
 //! leave.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal};
+use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal, until};
 
 /// After the `X` the answer is never right, before it half of the samples are.
 const RESPONSE: &str = " It is, as one sees at once, X and so 8.";
@@ -228,6 +229,7 @@ async fn mistakes_name_their_field() {
         (json!({"answer": ""}), "out_of_range", "answer"),
         (json!({"answer": " "}), "invalid_value", "answer"),
         (json!({"trace_id": null, "prompt": "a", "response": "b"}), "invalid_value", "answer"),
+        (json!({"sampling": {"max_tokens": 100_000}}), "out_of_range", "sampling.max_tokens"),
         (json!({"sampling": {"max_tokens": 500}}), "context_length_exceeded", "sampling.max_tokens"),
     ] {
         let what = changes.to_string();
@@ -241,6 +243,50 @@ async fn mistakes_name_their_field() {
     assert_refused(&refusal(server.get("/v1/searches/search_x").await).await, 404, "search_not_found", None);
     server.engine.full.store(true, SeqCst);
     assert_refused(&refusal(post(&server, &trace, json!({})).await).await, 429, "queue_full", None);
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_before_it_is_scored() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    // Whatever asks for a place in the queue is refused with another error.
+    server.engine.full.store(true, SeqCst);
+    let inline = |prompt: usize, response: usize| json!({"trace_id": null, "prompt": "Q".repeat(prompt), "response": "a".repeat(response), "answer": "18"});
+    for (changes, param) in
+        [(inline(10, 502), "response"), (inline(512, 1), "prompt"), (inline(10, 480), "sampling.max_tokens")]
+    {
+        let error = refusal(post(&server, &trace, changes).await).await;
+        assert_refused(&error, 422, "context_length_exceeded", Some(param));
+    }
+    server.engine.cache.store(60, SeqCst);
+    let error = refusal(post(&server, &trace, inline(10, 20)).await).await;
+    assert_refused(&error, 422, "cache_budget_exceeded", Some("sampling.max_tokens"));
+}
+
+#[tokio::test]
+async fn a_search_under_way_waits_for_a_full_queue() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    let held = server.engine.hold().await;
+    let client = tokio::spawn(server.request(Method::POST, "/v1/searches").json(&request(&trace, json!({}))).send());
+    until(|| server.engine.waiting.load(SeqCst) == 1).await;
+    server.engine.full.store(true, SeqCst);
+    drop(held);
+    until(|| server.engine.waiting.load(SeqCst) == 0).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!client.is_finished());
+    server.engine.full.store(false, SeqCst);
+    assert_eq!(ok(client.await.unwrap().unwrap()).await["critical"], json!(X));
+}
+
+#[tokio::test]
+async fn an_exhaustive_search_spends_its_whole_cost_also_where_the_response_ends_itself() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    let changes = json!({"trace_id": null, "prompt": "Q", "response_token_ids": [32, 88, 0], "answer": "18",
+                         "strategy": "exhaustive"});
+    let answer = ok(post(&server, &trace, changes).await).await;
+    assert_eq!(answer["usage"]["share"], json!(1.0));
 }
 
 #[tokio::test]
@@ -294,10 +340,25 @@ async fn searches_are_kept_with_their_trace_travel_with_it_and_go_with_it() {
     assert!(refused["errors"][0]["message"].as_str().unwrap().starts_with("line 1: conflict"), "{refused}");
     assert_eq!(bare.stored(&trace).await, with);
 
-    let mut unsound: Value = serde_json::from_str(&line).unwrap();
-    unsound["searches"][1]["positions"][0]["correct"] = json!(9999);
-    let refused = ok(bare.import(unsound.to_string()).await).await;
-    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("searches[1].positions[0]"), "{refused}");
+    let sound: Value = serde_json::from_str(&line).unwrap();
+    let hopeful = sound["searches"][1]["positions"][0]["position"].clone();
+    let token = sound["tokens"][hopeful.as_u64().unwrap() as usize].clone();
+    let moved = json!({"id": token["id"], "text": token["text"]});
+    for (changes, field) in [
+        (vec![("/positions/0/correct", json!(9999))], "positions[0].samples"),
+        (vec![("/critical", hopeful), ("/token", moved)], "critical"),
+        (vec![("/reason", json!("no_critical"))], "critical"),
+        (vec![("/usage/samples", json!(1))], "usage.samples"),
+        (vec![("/usage/share", json!(1.5))], "usage.share"),
+    ] {
+        let mut unsound = sound.clone();
+        for (path, value) in changes {
+            *unsound["searches"][1].pointer_mut(path).unwrap() = value;
+        }
+        let refused = ok(bare.import(unsound.to_string()).await).await;
+        let message = refused["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("searches[1].{field}: ")), "{field}: {message}");
+    }
 
     ok(server.delete(&format!("/v1/traces/{id}")).await).await;
     assert_refused(&refusal(server.get(&path).await).await, 404, "search_not_found", None);

@@ -54,9 +54,10 @@ pub struct CompletionInput {
 /// How many tokens a sample draws at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenLimit {
-    /// Refused where the context does not hold as many. 0 draws nothing.
-    Exactly(usize),
-    /// As many as the context and the engine's memory hold, and at most this many.
+    /// Refused where the context does not hold as many, or the answer would be too large, by the request's name for it. 0
+    /// draws nothing.
+    Exactly { max_tokens: usize, field: &'static str },
+    /// As many as the context, the engine's memory and the bounds on an answer hold, and at most this many.
     Fitting(usize),
 }
 

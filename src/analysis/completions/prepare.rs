@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{CompletionInput, CompletionToken, TokenLimit};
+use crate::analysis::admission::same_model;
 use crate::analysis::text::check_ids;
 use crate::analysis::{Analysis, AnalysisError};
-use crate::domain::model::{ModelInfo, ModelRef, Role};
+use crate::domain::model::{ModelInfo, ModelRef};
+use crate::domain::sampling::MAX_DRAWN;
 use crate::domain::score::TokenScore;
 use crate::engine::text::{PromptInput, PromptTokens};
 use crate::engine::{EngineError, ScoreRequest, TextCodec};
@@ -28,35 +30,61 @@ pub(super) struct Prompt {
     pub(super) max_tokens: usize,
     /// If it is echoed with log probabilities: its tokens.
     pub(super) echoed: Vec<CompletionToken>,
+    /// The request's name for it.
+    pub(super) param: String,
+}
+
+/// What the prompts before have left of the bounds on an answer, in tokens.
+struct Room {
+    drawn: usize,
+    reported: usize,
+}
+
+impl Room {
+    /// Takes what a prompt of `prompt` tokens and up to `max_tokens` more add to the answer, and gives how many more they
+    /// may be: a limit that nobody asked for gives way.
+    fn take(&mut self, input: &CompletionInput, prompt: usize, max_tokens: usize) -> Result<usize, AnalysisError> {
+        let too_large = |param: &str, what: &str| {
+            AnalysisError::invalid(param, format!("the answer would be too large: ask for fewer {what}"))
+        };
+        let unreportable = || too_large("logprobs", "log probabilities, samples or tokens");
+        let samples = input.samples.max(1);
+        let reported = input.logprobs.map_or(0, |top| samples * (top + 1));
+        let unechoed = || too_large("echo", "samples, or for no echo");
+        if input.echo {
+            self.reported = self.reported.checked_sub(reported * prompt).ok_or_else(unreportable)?;
+            self.drawn = self.drawn.checked_sub(samples * prompt).ok_or_else(unechoed)?;
+        }
+        let (drawable, reportable) = (self.drawn / samples, self.reported.checked_div(reported).unwrap_or(usize::MAX));
+        let max_tokens = match input.limit {
+            TokenLimit::Exactly { max_tokens: _, field } if max_tokens > drawable => {
+                return Err(too_large(field, &format!("tokens or samples: {MAX_DRAWN} tokens may be drawn in all")));
+            }
+            TokenLimit::Exactly { .. } if max_tokens > reportable => return Err(unreportable()),
+            TokenLimit::Exactly { .. } => max_tokens,
+            TokenLimit::Fitting(_) if reportable == 0 => return Err(unreportable()),
+            // Without an echo there is room for every choice's default.
+            TokenLimit::Fitting(_) if drawable == 0 => return Err(unechoed()),
+            TokenLimit::Fitting(_) => max_tokens.min(drawable).min(reportable),
+        };
+        self.drawn -= samples * max_tokens;
+        self.reported -= reported * max_tokens;
+        Ok(max_tokens)
+    }
 }
 
 impl Analysis {
-    /// The model that a request names. Ids come before the names of roles.
-    pub(super) fn model_named(&self, name: Option<&str>) -> Result<ModelInfo, AnalysisError> {
-        let models = self.engine.models();
-        let by_role = |name: &str| {
-            let plays = |model: &&ModelInfo| model.roles.iter().any(|role: &Role| role.name() == name);
-            models.iter().find(plays)
-        };
-        let found = match name {
-            Some(name) => models.iter().find(|model| model.id == name).or_else(|| by_role(name)),
-            None => models.first(),
-        };
-        let unknown = || EngineError::UnknownModel { id: name.unwrap_or(Role::Base.name()).to_owned() };
-        Ok(found.cloned().ok_or_else(unknown)?)
-    }
-
-    /// What the model says of every echoed token but the first, and the model as it was when it said so. All prompts
-    /// take one place in the queue.
+    /// Notes what the model says of every echoed token but the first. All prompts take one place in the queue; says whether
+    /// they needed one.
     pub(super) async fn score_echoes(
         &self,
-        model: &str,
+        model: &ModelRef,
         top: usize,
         prompts: &mut [Prompt],
-    ) -> Result<Option<ModelRef>, AnalysisError> {
+    ) -> Result<bool, AnalysisError> {
         let long = |prompt: &&mut Prompt| prompt.tokens.ids.len() > 1;
         let request = |prompt: &mut Prompt| ScoreRequest {
-            model: Some(model.to_owned()),
+            model: Some(model.id.clone()),
             token_ids: prompt.tokens.ids.clone(),
             response_start: 1,
             beta: ANY_BETA,
@@ -70,7 +98,6 @@ impl Analysis {
             let message = format!("the engine answered {} of {expected} prompts", scored.len());
             return Err(AnalysisError::Internal(message));
         }
-        let mut model = None;
         let codec = self.engine.text();
         for prompt in prompts.iter_mut().filter(|prompt| prompt.tokens.ids.len() == 1) {
             prompt.echoed = echo(codec, &prompt.tokens, &[]);
@@ -80,10 +107,10 @@ impl Analysis {
             if scored.tokens.len() + 1 != prompt.tokens.ids.len() {
                 return Err(AnalysisError::Internal("the engine scored a part of a prompt".to_owned()));
             }
+            same_model(&scored.models.base, model)?;
             prompt.echoed = echo(codec, &prompt.tokens, &scored.tokens);
-            model = Some(scored.models.base);
         }
-        Ok(model)
+        Ok(expected > 0)
     }
 }
 
@@ -115,7 +142,7 @@ pub(super) fn prepare(
     let alone = inputs.len() == 1;
     let mut seen: HashMap<Vec<u32>, usize> = HashMap::new();
     let mut prompts = Vec::with_capacity(inputs.len());
-    let mut reported = 0;
+    let mut room = Room { drawn: MAX_DRAWN, reported: MAX_REPORTED };
     for (index, prompt) in inputs.into_iter().enumerate() {
         let param = match (&prompt, alone) {
             (PromptInput::Messages(_), _) => "messages".to_owned(),
@@ -131,20 +158,16 @@ pub(super) fn prepare(
                            needs a prefix to be drawn after";
             return Err(AnalysisError::invalid(param, message));
         }
-        let max_tokens = input.limit.within(model.max_context, tokens.ids.len())?;
-        let drawn = if let TokenLimit::Exactly(max_tokens) = input.limit { max_tokens } else { 0 };
-        let echoed = if input.echo { tokens.ids.len() } else { 0 };
-        reported += input.logprobs.map_or(0, |top| input.samples * (echoed + drawn) * (top + 1));
-        if reported > MAX_REPORTED {
-            let message = "the answer would be too large: ask for fewer log probabilities, samples or tokens";
-            return Err(AnalysisError::invalid("logprobs", message));
-        }
+        let within = input.limit.within(model.max_context, tokens.ids.len());
+        let within = within.map_err(|error| input.limit.refusal(error, &param))?;
+        let max_tokens = room.take(input, tokens.ids.len(), within)?;
         // A sample depends on the tokens before it and on its number alone: a prompt that is given twice goes on
         // with other numbers, or it would get the same samples twice.
         let next = seen.entry(tokens.ids.clone()).or_default();
         let numbers = *next..*next + input.samples;
         *next = numbers.end;
-        prompts.push(Prompt { first_choice: index * input.samples, numbers, tokens, max_tokens, echoed: vec![] });
+        let first_choice = index * input.samples;
+        prompts.push(Prompt { first_choice, numbers, tokens, max_tokens, echoed: vec![], param });
     }
     Ok(prompts)
 }
@@ -154,12 +177,72 @@ impl TokenLimit {
     fn within(self, max: usize, tokens: usize) -> Result<usize, EngineError> {
         let rest = max.checked_sub(tokens).ok_or(EngineError::TooLong { tokens, max })?;
         match self {
-            TokenLimit::Exactly(max_tokens) if max_tokens > rest => {
+            TokenLimit::Exactly { max_tokens, field: _ } if max_tokens > rest => {
                 Err(EngineError::ContextExceeded { tokens, max_tokens, max })
             }
-            TokenLimit::Exactly(max_tokens) => Ok(max_tokens),
+            TokenLimit::Exactly { max_tokens, field: _ } => Ok(max_tokens),
             TokenLimit::Fitting(_) if rest == 0 => Err(EngineError::ContextExceeded { tokens, max_tokens: 1, max }),
             TokenLimit::Fitting(most) => Ok(most.min(rest)),
         }
+    }
+    /// The engine's refusal of a length, by the field that asks for too much: this limit, or else the `prompt`.
+    pub(super) fn refusal(self, error: EngineError, prompt: &str) -> AnalysisError {
+        match self {
+            TokenLimit::Exactly { max_tokens: _, field } => AnalysisError::of_length(error, field, |_| prompt),
+            TokenLimit::Fitting(_) => AnalysisError::of_length(error, prompt, |_| prompt),
+        }
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+    use crate::domain::sampling::Sampling;
+
+    fn input(samples: usize, limit: TokenLimit, logprobs: Option<usize>, echo: bool) -> CompletionInput {
+        CompletionInput {
+            model: None,
+            prompts: vec![],
+            samples,
+            sampling: Sampling::default(),
+            seed: None,
+            limit,
+            stop: vec![],
+            ignore_eos: false,
+            logprobs,
+            echo,
+            every_token: false,
+        }
+    }
+
+    fn taken(input: &CompletionInput, prompt: usize, max_tokens: usize) -> Result<usize, String> {
+        let mut room = Room { drawn: MAX_DRAWN, reported: MAX_REPORTED };
+        room.take(input, prompt, max_tokens).map_err(|error| {
+            let AnalysisError::Invalid { param, .. } = error else { panic!("{error:?}") };
+            param
+        })
+    }
+
+    #[test]
+    fn an_answer_is_bounded_and_a_limit_that_nobody_asked_for_gives_way() {
+        let fitting = TokenLimit::Fitting(usize::MAX);
+        let exactly = |max_tokens| TokenLimit::Exactly { max_tokens, field: "max_tokens" };
+        assert_eq!(taken(&input(1, fitting, None, false), 100, 131_072), Ok(131_072));
+        assert_eq!(taken(&input(1024, fitting, None, false), 100, 131_072), Ok(4096));
+        assert_eq!(taken(&input(1024, fitting, Some(20), false), 100, 131_072), Ok(97));
+        assert_eq!(taken(&input(1024, exactly(4096), None, false), 100, 4096), Ok(4096));
+        assert_eq!(taken(&input(1024, exactly(4097), None, false), 100, 4097), Err("max_tokens".to_owned()));
+        assert_eq!(taken(&input(1024, exactly(98), Some(20), false), 100, 98), Err("logprobs".to_owned()));
+        assert_eq!(taken(&input(1024, exactly(0), None, true), 5000, 0), Err("echo".to_owned()));
+        assert_eq!(taken(&input(1024, fitting, Some(20), true), 97, 100), Err("logprobs".to_owned()));
+        assert_eq!(taken(&input(1024, fitting, None, true), 4096, 100), Err("echo".to_owned()));
+    }
+
+    #[test]
+    fn prompts_share_the_bound() {
+        let mut room = Room { drawn: MAX_DRAWN, reported: MAX_REPORTED };
+        let input = input(4, TokenLimit::Exactly { max_tokens: 1 << 19, field: "max_tokens" }, None, false);
+        assert!(room.take(&input, 1, 1 << 19).is_ok() && room.take(&input, 1, 1 << 19).is_ok());
+        assert!(room.take(&input, 1, 1 << 19).is_err());
     }
 }

@@ -1,9 +1,7 @@
 //! The run itself: some prompts at a time go to the engine, and what it draws is told choice by choice.
 
-use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -12,6 +10,7 @@ use ulid::Ulid;
 use super::prepare::{Prompt, prepare};
 use super::tokens::Offsets;
 use super::{CompletionEvent, CompletionInput, CompletionRun, CompletionToken, CompletionUsage, Piece, TokenLimit};
+use crate::analysis::admission::{Place, admitted};
 use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use crate::domain::model::ModelRef;
 use crate::domain::sampling::{FinishReason, Sampling};
@@ -20,17 +19,15 @@ use crate::engine::{DrawnToken, Engine, EngineError, Fork, GenerateRequest, Gene
 /// Prompts of one request that the engine has at once: enough to fill its batches, and far below its queue, which is
 /// there for other clients too.
 const LANES: usize = 16;
-/// Between two looks at a queue that was full for a request whose first prompts are under way.
-const NO_ROOM: Duration = Duration::from_millis(25);
 /// A seed chosen at random has this many bits, so that every JSON reader keeps it exact.
 const SEED_BITS: u32 = 53;
 
 /// What all prompts of a run have in common.
 struct Plan {
     engine: Arc<dyn Engine>,
-    model: String,
+    /// The model that the request's name means.
+    model: ModelRef,
     sampling: Sampling,
-    limit: TokenLimit,
     stop: Vec<String>,
     ignore_eos: bool,
     logprobs: Option<usize>,
@@ -49,10 +46,8 @@ type Parts = BoxStream<'static, Result<Part, AnalysisError>>;
 impl Analysis {
     /// Begins to draw. Every refusal of the request comes from here, before the first event.
     pub async fn complete(&self, input: CompletionInput) -> Result<CompletionRun, AnalysisError> {
-        let info = self.model_named(input.model.as_deref())?;
-        // The name as it was given: the engine has the last word on what it means.
-        let name = input.model.clone().unwrap_or_else(|| info.id.clone());
-        let mut model = ModelRef { id: info.id.clone(), sha256: info.sha256.clone() };
+        let info = input.model.as_deref().map_or_else(|| self.base(), |name| self.model_named(name))?;
+        let model = info.reference();
         let engine = self.engine.clone();
         let (input, mut prompts) = off_the_reactor(move || {
             let mut input = input;
@@ -60,58 +55,51 @@ impl Analysis {
             Ok((input, prompts))
         })
         .await?;
-        if let (true, Some(top)) = (input.echo, input.logprobs) {
-            model = self.score_echoes(&name, top, &mut prompts).await?.unwrap_or(model);
-        }
-
         let seed = input.seed.unwrap_or_else(random_seed);
         let plan = Arc::new(Plan {
             engine: self.engine.clone(),
-            model: name,
+            model: model.clone(),
             sampling: Sampling { seed, ..input.sampling },
-            limit: input.limit,
             stop: input.stop,
             ignore_eos: input.ignore_eos,
             logprobs: input.logprobs,
             echo: input.echo,
             every_token: input.every_token,
         });
+        for prompt in &mut prompts {
+            plan.fit(prompt, input.limit)?;
+        }
+        let mut place = Place::First;
+        if let (true, Some(top)) = (input.echo, input.logprobs)
+            && self.score_echoes(&model, top, &mut prompts).await?
+        {
+            place = Place::Later;
+        }
         let usage = CompletionUsage {
             prompt: prompts.iter().map(|prompt| prompt.tokens.ids.len()).sum(),
             ..CompletionUsage::default()
         };
         let choices = prompts.len() * input.samples;
-        let mut waiting = VecDeque::from(prompts);
-        let mut lanes: Vec<Parts> = Vec::new();
-        while let Some(prompt) = waiting.pop_front_if(|_| lanes.len() < LANES) {
-            match plan.begin(&prompt) {
-                Ok(Some(generation)) => {
-                    model = generation.model.clone();
-                    lanes.push(plan.clone().parts(prompt, Some(generation)));
-                }
-                Ok(None) => lanes.push(plan.clone().parts(prompt, None)),
-                // The queue's refusal of the first is the request's; what has begun waits for the rest.
-                Err(EngineError::Overloaded { .. }) if !lanes.is_empty() => {
-                    waiting.push_front(prompt);
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let later = stream::iter(waiting).map(move |prompt| plan.clone().parts_when_there_is_room(prompt));
-        let parts = stream::iter(lanes).chain(later).flatten_unordered(LANES);
+        let mut prompts = prompts.into_iter();
+        // The first has its place before there is an answer, or there is none. The others wait for theirs.
+        let first = match prompts.next() {
+            Some(prompt) => Some(plan.clone().begin(prompt, place).await?),
+            None => None,
+        };
+        let later = prompts.map(move |prompt| {
+            let begun = plan.clone().begin(prompt, Place::Later);
+            stream::once(begun).try_flatten().boxed()
+        });
+        let parts = stream::iter(first.into_iter().chain(later)).flatten_unordered(LANES);
         Ok(CompletionRun { model, seed, created: unix_seconds(), choices, events: events(parts, usage) })
     }
 }
 
 impl Plan {
-    /// Hands a prompt to the engine, unless nothing is to be drawn after it.
-    fn begin(&self, prompt: &Prompt) -> Result<Option<Generation>, EngineError> {
-        if prompt.max_tokens == 0 {
-            return Ok(None);
-        }
-        let request = |max_tokens| GenerateRequest {
-            model: self.model.clone(),
+    /// What a prompt asks of the engine.
+    fn request(&self, prompt: &Prompt) -> GenerateRequest {
+        GenerateRequest {
+            model: self.model.id.clone(),
             token_ids: prompt.tokens.ids.clone(),
             forks: vec![Fork {
                 keep: prompt.tokens.ids.len(),
@@ -120,38 +108,37 @@ impl Plan {
                 samples: prompt.numbers.clone(),
             }],
             sampling: self.sampling,
-            max_tokens,
+            max_tokens: prompt.max_tokens,
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             top_logprobs: self.logprobs.unwrap_or(0),
             every_token: self.every_token,
-        };
-        match (self.engine.generate(request(prompt.max_tokens)), self.limit) {
-            (
-                Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib }),
-                TokenLimit::Fitting(_),
-            ) => {
-                let affordable = affordable(tokens, max_tokens, needed_mib, budget_mib);
-                let refusal = EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib };
-                affordable.map_or(Err(refusal), |max_tokens| self.engine.generate(request(max_tokens)))
-            }
-            (outcome, TokenLimit::Fitting(_) | TokenLimit::Exactly(_)) => outcome,
         }
-        .map(Some)
     }
 
-    /// A prompt's events, once the queue takes it.
-    fn parts_when_there_is_room(self: Arc<Self>, prompt: Prompt) -> Parts {
-        let begun = async move {
-            loop {
-                match self.begin(&prompt) {
-                    Err(EngineError::Overloaded { .. }) => tokio::time::sleep(NO_ROOM).await,
-                    Err(error) => return Err(AnalysisError::from(error)),
-                    Ok(generation) => return Ok(self.parts(prompt, generation)),
-                }
-            }
+    /// Has the engine refuse what it could never draw, before anything is drawn. A limit that nobody asked for gives way.
+    fn fit(&self, prompt: &mut Prompt, limit: TokenLimit) -> Result<(), AnalysisError> {
+        if prompt.max_tokens == 0 {
+            return Ok(());
+        }
+        let mut outcome = self.engine.check(&self.request(prompt));
+        if let (Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib }), TokenLimit::Fitting(_)) =
+            (&outcome, limit)
+            && let Some(affordable) = affordable(*tokens, *max_tokens, *needed_mib, *budget_mib)
+        {
+            prompt.max_tokens = affordable;
+            outcome = self.engine.check(&self.request(prompt));
+        }
+        outcome.map_err(|error| limit.refusal(error, &prompt.param))
+    }
+
+    /// Hands a prompt to the engine, unless nothing is to be drawn after it, and gives its events.
+    async fn begin(self: Arc<Self>, prompt: Prompt, place: Place) -> Result<Parts, AnalysisError> {
+        let generation = match prompt.max_tokens {
+            0 => None,
+            _ => Some(admitted(&*self.engine, self.request(&prompt), &self.model, place).await?),
         };
-        stream::once(begun).try_flatten().boxed()
+        Ok(self.parts(prompt, generation))
     }
 
     /// A prompt's events: its echo, then what is drawn after it.

@@ -56,11 +56,11 @@ impl Analysis {
                 line(trace, &[("rollouts", rollouts), ("searches", searches)]).into_bytes()
             }
             ExportFormat::Csv => {
-                let trace = self.trace(id).await?;
+                let trace = self.trace_alone(id).await?;
                 off_the_reactor(move || csv::table(&trace)).await?
             }
             ExportFormat::Html => {
-                let trace = self.trace(id).await?;
+                let trace = self.trace_alone(id).await?;
                 off_the_reactor(move || Ok(html::page(&trace).into_bytes())).await?
             }
         };

@@ -1,6 +1,6 @@
 use super::super::fixture::{Fixture, input};
 use super::*;
-use crate::analysis::{PromptInput, ScoreInput};
+use crate::analysis::{PromptInput, RecordKind, ScoreInput};
 
 async fn file(fixture: &Fixture, id: &str, format: ExportFormat) -> String {
     String::from_utf8(fixture.analysis.export(id, format).await.unwrap().bytes).unwrap()
@@ -72,6 +72,6 @@ async fn names_and_types_fit_the_format_and_a_missing_trace_is_not_found() {
     assert_eq!(export.content_type, "text/csv; charset=utf-8");
     for format in [ExportFormat::Jsonl, ExportFormat::Csv, ExportFormat::Html] {
         let missing = fixture.analysis.export("trace_none", format).await;
-        assert!(matches!(missing, Err(AnalysisError::NotFound { kind: "trace", .. })));
+        assert!(matches!(missing, Err(AnalysisError::NotFound { kind: RecordKind::Trace, .. })));
     }
 }

@@ -7,8 +7,8 @@ use crate::engine::TextCodec;
 /// The ids of the caller's tokens, in the caller's order. Takes time in proportion to the vocabulary for a text that
 /// the tokenizer does not give back as one token.
 ///
-/// Fails with the place of a token that is unknown, is the original, stands twice, or ends the sequence, and of a text
-/// that is not one token.
+/// Fails with the place of an id that is no token, of a token that is the original, stands twice, or ends the sequence,
+/// and of a text that is not one token.
 pub(super) fn resolve(text: &TextCodec, given: GivenTokens, original: u32) -> Result<Vec<u32>, AnalysisError> {
     let (name, ids) = match given {
         GivenTokens::Ids(ids) => ("alternatives.token_ids", ids),
@@ -24,6 +24,9 @@ pub(super) fn resolve(text: &TextCodec, given: GivenTokens, original: u32) -> Re
         let refuse = |message: String| Err(AnalysisError::invalid(format!("{name}[{index}]"), message));
         if usize::try_from(id).map_or(true, |id| id >= text.vocab_size()) {
             return refuse(format!("token id {id} is outside the model's vocabulary of {}", text.vocab_size()));
+        }
+        if text.piece_bytes(id).is_none() {
+            return refuse(format!("id {id} is no token: the model's vocabulary has a gap there"));
         }
         if id == original {
             return refuse(format!("token {id} {:?} is the response's own", text.piece(id)));
@@ -76,7 +79,8 @@ mod tests {
             (texts(&[""]), "alternatives.texts[0]", "empty"),
             (texts(&["A", "B"]), "alternatives.texts[1]", "token 66 \"B\" is the response's own"),
             (GivenTokens::Ids(vec![1, 2, 1]), "alternatives.token_ids[2]", "given twice"),
-            (GivenTokens::Ids(vec![256]), "alternatives.token_ids[0]", "vocabulary of 256"),
+            (GivenTokens::Ids(vec![259]), "alternatives.token_ids[0]", "vocabulary of 259"),
+            (GivenTokens::Ids(vec![258, 257]), "alternatives.token_ids[1]", "id 257 is no token"),
         ] {
             match resolve(text, given, 66) {
                 Err(AnalysisError::Invalid { param: found, message: text }) => {

@@ -4,19 +4,15 @@
 //! a request and finds its place; [`given`] reads the caller's tokens, and [`run`] draws and grades.
 
 mod given;
-pub(super) mod run;
+mod run;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::score::tokenised;
-use super::traces::no_trace;
-use super::{Analysis, AnalysisError, off_the_reactor};
-use crate::domain::model::{ModelInfo, Role};
+use super::source::{Located, RolloutSource, drawing};
+use super::{Analysis, AnalysisError, RecordKind};
 use crate::domain::rollout::{AlternativesPlan, PlanError, Rollout, RolloutPlan, RolloutSet};
-use crate::domain::trace::Trace;
-use crate::engine::EngineError;
-use crate::engine::text::{PromptInput, ResponseInput, TextCodec};
+use crate::engine::Fork;
 
 /// A request for rollouts.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,17 +23,6 @@ pub struct RolloutInput {
     pub plan: RolloutPlan,
     /// Whether the rollouts are stored with their trace. Without a trace they are not stored.
     pub save: bool,
-}
-
-/// The response whose token others stand in for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RolloutSource {
-    /// A stored trace, by its id.
-    Trace(String),
-    Trajectory {
-        prompt: PromptInput,
-        response: ResponseInput,
-    },
 }
 
 /// What happens to a request for rollouts, in this order: a summary that names the alternatives, rollouts as they
@@ -66,6 +51,8 @@ struct Site {
     /// The reference answer.
     answer: String,
     trace_id: Option<String>,
+    /// The request's name for what holds the prompt.
+    prompt_field: &'static str,
 }
 
 impl Site {
@@ -80,18 +67,24 @@ impl Analysis {
     pub async fn rollouts(&self, input: RolloutInput) -> Result<RolloutEvents, AnalysisError> {
         let RolloutInput { source, answer, plan, save } = input;
         plan.check().map_err(|PlanError { field, message }| AnalysisError::invalid(field, message))?;
-        let model = self.known_model(&plan.model)?;
-        if let AlternativesPlan::Top { model: Some(model), .. } = &plan.alternatives {
-            self.known_model(model)?;
-        }
+        let model = self.model_named(&plan.model)?.reference();
+        let asked = match &plan.alternatives {
+            AlternativesPlan::Top { model: Some(name), k: _ } => {
+                let refused = |error| AnalysisError::Refused { param: "alternatives.model".to_owned(), error };
+                self.model_named(name).map_err(refused)?.reference()
+            }
+            AlternativesPlan::Top { model: None, k: _ }
+            | AlternativesPlan::Sampled { .. }
+            | AlternativesPlan::Given(_) => model.clone(),
+        };
         let site = self.site(source, answer, plan.position).await?;
-        let (tokens, max_tokens, max) = (site.sequence.len() + 1, plan.sampling.max_tokens, model.max_context);
         // The engine says the same, but only once the alternatives are drawn.
-        if tokens.saturating_add(max_tokens) > max {
-            return Err(EngineError::ContextExceeded { tokens, max_tokens, max }.into());
-        }
-        let set = run::empty_set(self.ids.next_rollouts(), &model, &site, &plan, save);
-        run::begin(self.clone(), site, plan, set).await
+        let longest = Fork { keep: site.sequence.len(), forced: Some(site.original), banned: None, samples: 0..1 };
+        self.engine.check(&drawing(&model, &site.sequence, vec![longest], &plan.sampling)).map_err(|error| {
+            let text = |max| if site.prompt + 1 < max { "position" } else { site.prompt_field };
+            AnalysisError::of_length(error, "sampling.max_tokens", text)
+        })?;
+        run::begin(self.clone(), run::Order { site, plan, model, asked, save }).await
     }
 
     /// Draws rollouts to their end.
@@ -108,15 +101,7 @@ impl Analysis {
     /// Stored rollouts.
     pub async fn stored_rollouts(&self, id: &str) -> Result<RolloutSet, AnalysisError> {
         let found = self.store.attachment(id).await?;
-        found.ok_or_else(|| AnalysisError::NotFound { kind: "rollouts", id: id.to_owned() })
-    }
-
-    /// The model of an id, or the one that plays the role of that name.
-    pub(super) fn known_model(&self, name: &str) -> Result<ModelInfo, AnalysisError> {
-        let models = self.engine.models();
-        let plays = |model: &&ModelInfo| model.roles.iter().copied().map(Role::name).any(|role| role == name);
-        let found = models.iter().find(|model| model.id == name).or_else(|| models.iter().find(plays));
-        Ok(found.cloned().ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })?)
+        found.ok_or_else(|| AnalysisError::NotFound { kind: RecordKind::Rollouts, id: id.to_owned() })
     }
 
     /// Finds the tokens before a position, the token there, and the reference answer.
@@ -126,31 +111,8 @@ impl Analysis {
         answer: Option<String>,
         position: usize,
     ) -> Result<Site, AnalysisError> {
-        let engine = self.engine.clone();
-        let (prompt, response, reference, trace_id) = match source {
-            RolloutSource::Trace(id) => {
-                let Some(trace) = self.store.trace(&id).await? else { return Err(no_trace(&id)) };
-                same_tokenizer(engine.text(), &trace)?;
-                let response: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
-                let reference = trace.verdict.map(|verdict| verdict.reference);
-                (trace.prompt.token_ids, response, reference, Some(trace.id))
-            }
-            RolloutSource::Trajectory { prompt, response } => {
-                let trajectory = off_the_reactor(move || tokenised(engine.text(), prompt, response)).await?;
-                let response = trajectory.response.iter().map(|token| token.id).collect();
-                (trajectory.prompt_ids, response, None, None)
-            }
-        };
-        let Some(answer) = answer.or(reference) else {
-            let message = match trace_id {
-                Some(_) => "is needed to grade rollouts: the trace was scored without one",
-                None => "is needed to grade rollouts",
-            };
-            return Err(AnalysisError::invalid("answer", message));
-        };
-        if answer.trim().is_empty() {
-            return Err(AnalysisError::invalid("answer", "the reference answer is empty"));
-        }
+        let Located { prompt, response, answer, fields: (prompt_field, _), trace } =
+            self.located(source, answer).await?;
         let Some(&original) = response.get(position) else {
             let message = format!("is {position}, and the response has {} tokens, from 0 on", response.len());
             return Err(AnalysisError::invalid("position", message));
@@ -158,24 +120,7 @@ impl Analysis {
         let mut sequence = prompt;
         let prompt = sequence.len();
         sequence.extend(&response[..position]);
-        Ok(Site { sequence, prompt, original, answer, trace_id })
-    }
-}
-
-/// Refuses a trace whose ids mean other tokens here: one that was imported, or made before the model was exchanged.
-pub(super) fn same_tokenizer(text: &TextCodec, trace: &Trace) -> Result<(), AnalysisError> {
-    match trace.tokens.iter().find(|token| text.piece(token.id) != token.text) {
-        None => Ok(()),
-        Some(token) => {
-            let message = format!(
-                "the trace was made with another tokenizer: its token {} at position {} is {:?}, and here {:?}",
-                token.id,
-                token.position,
-                token.text,
-                text.piece(token.id)
-            );
-            Err(AnalysisError::invalid("trace_id", message))
-        }
+        Ok(Site { sequence, prompt, original, answer, trace_id: trace.map(|trace| trace.id), prompt_field })
     }
 }
 

@@ -6,35 +6,44 @@
 mod choose;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
-use super::{Analysis, AnalysisError, RolloutEvent, RolloutEvents, Site, given, off_the_reactor};
-use crate::analysis::unix_seconds;
-use crate::domain::model::{ModelInfo, ModelRef};
+use super::{RolloutEvent, RolloutEvents, Site, given};
+use crate::analysis::admission::{Place, admitted};
+use crate::analysis::source::drawing;
+use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
+use crate::domain::model::ModelRef;
 use crate::domain::rollout::{
     AlternativesPlan, ForcedToken, Group, Pool, Rollout, RolloutPlan, RolloutSet, RolloutUsage, RolloutsObject,
 };
 use crate::domain::sampling::FinishReason;
 use crate::domain::verifier;
-use crate::engine::{Engine, EngineError, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
+use crate::engine::{EngineError, Fork, GenerationEvent, GenerationUsage, Sample};
 use crate::store::{AttachmentRow, StoreError};
 
 /// Most summaries on the way: each lists every alternative, and there may be thousands.
 const SUMMARIES: usize = 32;
-/// How often, and how long between, rollouts ask again for a place in the queue once their alternatives are drawn.
-pub(in crate::analysis) const ATTEMPTS: usize = 100;
-const PAUSE: Duration = Duration::from_millis(100);
 
 type EngineEvents = BoxStream<'static, Result<GenerationEvent, EngineError>>;
+
+/// Rollouts that are checked and ready to begin.
+pub(super) struct Order {
+    pub(super) site: Site,
+    pub(super) plan: RolloutPlan,
+    /// The model that the plan's name means.
+    pub(super) model: ModelRef,
+    /// The model that chooses the alternatives.
+    pub(super) asked: ModelRef,
+    pub(super) save: bool,
+}
 
 struct Run {
     analysis: Analysis,
     site: Site,
     plan: RolloutPlan,
+    asked: ModelRef,
     set: RolloutSet,
     stage: Stage,
     /// Events that happened and were not given out yet.
@@ -66,19 +75,19 @@ struct Rolling {
 }
 
 /// A set before anything is drawn.
-pub(super) fn empty_set(id: String, model: &ModelInfo, site: &Site, plan: &RolloutPlan, save: bool) -> RolloutSet {
+fn empty_set(analysis: &Analysis, Order { site, plan, model, asked: _, save }: &Order) -> RolloutSet {
+    let text = analysis.engine.text().piece(site.original);
     RolloutSet {
-        id,
+        id: analysis.ids.next_rollouts(),
         object: RolloutsObject::Rollouts,
         created: unix_seconds(),
-        trace_id: site.trace_id.clone().filter(|_| save),
-        model: ModelRef { id: model.id.clone(), sha256: model.sha256.clone() },
+        trace_id: site.trace_id.clone().filter(|_| *save),
+        model: model.clone(),
         position: plan.position,
         answer: site.answer.clone(),
         sampling: plan.sampling.clone(),
         alternatives_source: plan.alternatives.source(),
-        // Its text follows with those of the alternatives.
-        original: Group::new(ForcedToken { id: site.original, text: String::new() }, None),
+        original: Group::new(ForcedToken { id: site.original, text }, None),
         alternatives: Vec::new(),
         with_token: Pool::default(),
         without_token: Pool::default(),
@@ -88,22 +97,18 @@ pub(super) fn empty_set(id: String, model: &ModelInfo, site: &Site, plan: &Rollo
 }
 
 /// Takes the first place in the engine's queue, and gives the stream of what follows.
-pub(super) async fn begin(
-    analysis: Analysis,
-    site: Site,
-    plan: RolloutPlan,
-    mut set: RolloutSet,
-) -> Result<RolloutEvents, AnalysisError> {
-    set.original.token.text = analysis.engine.text().piece(site.original);
-    let mut run = Run { analysis, site, plan, set, stage: Stage::Chosen, ready: VecDeque::new() };
+pub(super) async fn begin(analysis: Analysis, order: Order) -> Result<RolloutEvents, AnalysisError> {
+    let set = empty_set(&analysis, &order);
+    let Order { site, plan, model: _, asked, save: _ } = order;
+    let mut run = Run { analysis, site, plan, asked, set, stage: Stage::Chosen, ready: VecDeque::new() };
     if let AlternativesPlan::Given(tokens) = &run.plan.alternatives {
         let (engine, tokens, original) = (run.analysis.engine.clone(), tokens.clone(), run.site.original);
         let ids = off_the_reactor(move || given::resolve(engine.text(), tokens, original)).await?;
         run.set.alternatives = ids.into_iter().map(|id| run.group(id, None)).collect();
-        run.roll(1).await?;
+        run.roll(Place::First).await?;
     } else {
-        let Generation { model: _, events } = run.analysis.engine.generate(run.choice())?;
-        run.stage = Stage::Choosing { events, samples: Vec::new() };
+        let chosen = admitted(&*run.analysis.engine, run.choice(), &run.asked, Place::First).await?;
+        run.stage = Stage::Choosing { events: chosen.events, samples: Vec::new() };
     }
     Ok(stream::try_unfold(run, Run::next).boxed())
 }
@@ -117,7 +122,7 @@ impl Run {
             }
             match self.stage {
                 Stage::Choosing { .. } => self.choose().await?,
-                Stage::Chosen => self.roll(ATTEMPTS).await?,
+                Stage::Chosen => self.roll(Place::Later).await?,
                 Stage::Rolling(_) => self.draw().await?,
                 Stage::Ended => return Ok(None),
             }
@@ -128,8 +133,8 @@ impl Run {
         Group::new(ForcedToken { id, text: self.analysis.engine.text().piece(id) }, drawn)
     }
 
-    /// Asks the engine for the rollouts, up to `attempts` times while its queue is full.
-    async fn roll(&mut self, attempts: usize) -> Result<(), AnalysisError> {
+    /// Asks the engine for the rollouts.
+    async fn roll(&mut self, place: Place) -> Result<(), AnalysisError> {
         let keep = self.site.sequence.len();
         let text = self.analysis.engine.text().clone();
         let mut forks = Vec::new();
@@ -144,10 +149,13 @@ impl Run {
                     (group.drawn.unwrap_or(1) * self.plan.samples, group.token.id)
                 }
             };
+            if samples == 0 {
+                continue;
+            }
             if text.eos_ids().contains(&token) {
                 // The response ends here: there is nothing to draw, and every rollout is what was kept.
                 ending.push((alternative, samples));
-            } else if samples > 0 {
+            } else {
                 request.push(Fork { keep, forced: Some(token), banned: None, samples: 0..samples });
                 forks.push(alternative);
             }
@@ -156,36 +164,21 @@ impl Run {
         let events = if request.is_empty() {
             stream::iter([Ok(GenerationEvent::Done(GenerationUsage::default()))]).boxed()
         } else {
-            let Generation { model, events } =
-                admitted(self.analysis.engine.clone(), self.rollout_request(request), attempts).await?;
-            self.set.model = model;
-            events
+            let request = drawing(&self.set.model, &self.site.sequence, request, &self.plan.sampling);
+            admitted(&*self.analysis.engine, request, &self.set.model, place).await?.events
         };
         let stride = (forks.len() / SUMMARIES).max(1);
         self.summarise();
         self.stage = Stage::Rolling(Rolling { events, forks, open, finished: 0, stride });
         for (alternative, samples) in ending {
+            let end = Drawn { text: String::new(), token_ids: Vec::new(), finish: FinishReason::Eos };
+            // A token that ends the sequence is spelled in no response.
+            let graded = self.graded(alternative, 0, end, None).await?;
             for index in 0..samples {
-                let end = Drawn { text: String::new(), token_ids: Vec::new(), finish: FinishReason::Eos };
-                self.grade(alternative, index, end, false).await?;
+                self.add(Rollout { index, ..graded.clone() })?;
             }
         }
         Ok(())
-    }
-
-    fn rollout_request(&self, forks: Vec<Fork>) -> GenerateRequest {
-        let sampling = &self.plan.sampling;
-        GenerateRequest {
-            model: self.plan.model.clone(),
-            token_ids: self.site.sequence.clone(),
-            forks,
-            sampling: sampling.draws(),
-            max_tokens: sampling.max_tokens,
-            stop: sampling.stop.clone(),
-            ignore_eos: false,
-            top_logprobs: 0,
-            every_token: false,
-        }
     }
 
     /// Takes the engine's next word on the rollouts.
@@ -193,7 +186,7 @@ impl Run {
         let Stage::Rolling(rolling) = &mut self.stage else { return Ok(()) };
         match rolling.events.try_next().await? {
             Some(GenerationEvent::Forced { fork, logprob }) => {
-                let alternative = *rolling.forks.get(fork).ok_or_else(short)?;
+                let alternative = *rolling.forks.get(fork).ok_or_else(AnalysisError::unasked)?;
                 if let Some(group) = self.set.group_mut(alternative) {
                     note(group, &self.plan.model, logprob);
                 }
@@ -201,12 +194,14 @@ impl Run {
             }
             Some(GenerationEvent::Token { .. }) => Ok(()),
             Some(GenerationEvent::Sample(sample)) => {
-                let alternative = *rolling.forks.get(sample.fork).ok_or_else(short)?;
+                let alternative = *rolling.forks.get(sample.fork).ok_or_else(AnalysisError::unasked)?;
                 let open = &mut rolling.open[sample.fork];
-                *open = open.checked_sub(1).ok_or_else(short)?;
+                *open = open.checked_sub(1).ok_or_else(AnalysisError::unasked)?;
                 let ends_group = *open == 0;
+                let forced = self.set.group_mut(alternative).ok_or_else(AnalysisError::unasked)?.token.id;
                 let drawn = Drawn { text: sample.text(), token_ids: sample.token_ids(), finish: sample.finish };
-                self.grade(alternative, sample.number, drawn, true).await?;
+                let rollout = self.graded(alternative, sample.number, drawn, Some(forced)).await?;
+                self.add(rollout)?;
                 if ends_group {
                     self.group_finished();
                 }
@@ -216,24 +211,23 @@ impl Run {
                 self.spend(usage);
                 self.finish().await
             }
-            None => Err(short()),
+            None => Err(AnalysisError::unasked()),
         }
     }
 
-    /// Grades a rollout on a thread of its own, and counts it.
-    async fn grade(
-        &mut self,
+    /// Grades what was drawn after the kept tokens and a forced one, on a thread of its own.
+    fn graded(
+        &self,
         alternative: Option<usize>,
         index: usize,
         drawn: Drawn,
-        forced: bool,
-    ) -> Result<(), AnalysisError> {
-        let Some(group) = self.set.group_mut(alternative) else { return Err(short()) };
-        // A token that ends the sequence is spelled in no response.
-        let forced = forced.then_some(group.token.id);
-        let before: Vec<u32> = self.site.kept().iter().copied().chain(forced).collect();
+        forced: Option<u32>,
+    ) -> impl Future<Output = Result<Rollout, AnalysisError>> + use<> {
         let (engine, answer) = (self.analysis.engine.clone(), self.site.answer.clone());
-        let rollout = off_the_reactor(move || {
+        // Models have rows for more ids than there are tokens, and such a one may be drawn: it spells nothing.
+        let forced = forced.filter(|&id| engine.text().piece_bytes(id).is_some());
+        let before: Vec<u32> = self.site.kept().iter().copied().chain(forced).collect();
+        off_the_reactor(move || {
             let mut full = engine.text().spell(&before)?;
             let start = full.len();
             full.push_str(&drawn.text);
@@ -241,10 +235,12 @@ impl Run {
             let Drawn { text, token_ids, finish } = drawn;
             Ok(Rollout { alternative, index, text, token_ids, start, finish_reason: finish, verdict })
         })
-        .await?;
-        if let Some(group) = self.set.group_mut(alternative) {
-            group.count(rollout.verdict.status);
-        }
+    }
+
+    /// Counts a rollout, and tells of it.
+    fn add(&mut self, rollout: Rollout) -> Result<(), AnalysisError> {
+        let group = self.set.group_mut(rollout.alternative).ok_or_else(AnalysisError::unasked)?;
+        group.count(rollout.verdict.status);
         self.set.rollouts.push(rollout.clone());
         self.ready.push_back(RolloutEvent::Rollout(Box::new(rollout)));
         Ok(())
@@ -279,10 +275,10 @@ impl Run {
     /// Checks the whole, stores it, and ends.
     async fn finish(&mut self) -> Result<(), AnalysisError> {
         let Stage::Rolling(Rolling { open, .. }) = std::mem::replace(&mut self.stage, Stage::Ended) else {
-            return Err(short());
+            return Err(AnalysisError::unasked());
         };
         if open.iter().any(|open| *open > 0) {
-            return Err(short());
+            return Err(AnalysisError::unasked());
         }
         self.set.settle();
         // What is wrong here is the engine's or the verifier's doing, and must not reach the store.
@@ -305,22 +301,6 @@ impl Run {
     }
 }
 
-/// Begins a generation. A request that has drawn its alternatives was let in before, and a queue that is full for a
-/// moment must not undo that: it asks up to `attempts` times.
-pub(in crate::analysis) async fn admitted(
-    engine: Arc<dyn Engine>,
-    request: GenerateRequest,
-    attempts: usize,
-) -> Result<Generation, AnalysisError> {
-    for _ in 1..attempts {
-        match engine.generate(request.clone()) {
-            Err(EngineError::Overloaded { capacity: _ }) => tokio::time::sleep(PAUSE).await,
-            outcome => return Ok(outcome?),
-        }
-    }
-    Ok(engine.generate(request)?)
-}
-
 /// What was drawn after a forced token.
 struct Drawn {
     text: String,
@@ -333,8 +313,4 @@ fn note(group: &mut Group, model: &str, logprob: f32) {
     if logprob.is_finite() {
         group.logprob.insert(model.to_owned(), logprob);
     }
-}
-
-fn short() -> AnalysisError {
-    AnalysisError::Internal("the engine's answer is not what was asked for".to_owned())
 }

@@ -1,11 +1,12 @@
 use futures::TryStreamExt;
 
 use super::super::fixture::{Fixture, input};
-use super::super::{ScoreInput, StoreError};
+use super::super::{EngineError, PromptInput, ResponseInput, ScoreInput, StoreError};
 use super::*;
 use crate::domain::model::ModelRef;
 use crate::domain::rollout::{AlternativesPlan, GivenTokens, RolloutSampling};
 use crate::domain::sampling::FinishReason;
+use crate::domain::trace::Trace;
 use crate::domain::verdict::VerdictStatus;
 use crate::engine::{DrawnToken, GenerationEvent, GenerationUsage, Sample};
 
@@ -204,7 +205,7 @@ async fn a_trace_that_goes_meanwhile_leaves_the_answer_and_no_row() {
     assert_eq!((set.trace_id.as_ref(), set.rollouts.len()), (None, 3));
     assert!(matches!(
         fixture.analysis.stored_rollouts(&set.id).await,
-        Err(AnalysisError::NotFound { kind: "rollouts", .. })
+        Err(AnalysisError::NotFound { kind: RecordKind::Rollouts, .. })
     ));
 }
 
@@ -237,7 +238,10 @@ async fn mistakes_name_their_field() {
     let long = fixture.analysis.rollouts(of_trace(&trace, long)).await;
     assert!(matches!(
         long,
-        Err(AnalysisError::Engine(EngineError::ContextExceeded { tokens: 3, max_tokens: 997, max: 999 }))
+        Err(AnalysisError::Refused {
+            param,
+            error: EngineError::ContextExceeded { tokens: 3, max_tokens: 997, max: 999 }
+        }) if param == "sampling.max_tokens"
     ));
     assert!(fixture.engine.requests.lock().unwrap().is_empty(), "nothing was begun");
 
@@ -249,6 +253,32 @@ async fn mistakes_name_their_field() {
     fixture.analysis.store.insert_trace(record).await.unwrap();
     let (param, message) = refusal(fixture.analysis.rollouts(of_trace(&foreign, plan(1, given(&[65])))).await);
     assert!(param == "trace_id" && message.contains("another tokenizer"), "{param}: {message}");
+}
+
+#[tokio::test]
+async fn a_drawn_id_that_is_no_token_spells_nothing() {
+    let fixture = Fixture::new().await;
+    let trace = fixture.saved("Q", "aX").await;
+    let token = DrawnToken { id: 257, logprob: -1.0, top: vec![], text: String::new() };
+    let padding = Sample { fork: 0, number: 0, tokens: vec![token], finish: FinishReason::Length };
+    fixture.engine.will(vec![GenerationEvent::Sample(padding), done(2, 0, 1)]);
+    fixture.engine.will(vec![sample(0, 0, "1"), sample(0, 1, "1"), sample(1, 0, " A: 18"), done(0, 2, 3)]);
+    let set = fixture.analysis.finished_rollouts(of_trace(&trace, plan(1, sampled(1)))).await.unwrap();
+    let rollout = &set.rollouts[2];
+    assert_eq!((set.alternatives[0].token.id, rollout.start), (257, 1));
+    assert_eq!(rollout.verdict.status, VerdictStatus::Correct);
+}
+
+#[tokio::test]
+async fn a_model_that_is_exchanged_meanwhile_is_refused() {
+    let fixture = Fixture::new().await;
+    let trace = fixture.saved("Q", "aX").await;
+    fixture.engine.will(vec![sample(0, 0, "b"), done(2, 0, 1)]);
+    fixture.engine.will(vec![sample(0, 0, "1"), sample(0, 1, "1"), sample(1, 0, "1"), done(0, 2, 3)]);
+    let events = fixture.analysis.rollouts(of_trace(&trace, plan(1, sampled(1)))).await.unwrap();
+    fixture.engine.exchanged.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (param, message) = refusal(events.try_collect::<Vec<_>>().await);
+    assert!(param == "model" && message.contains("exchanged"), "{param}: {message}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::fixture::{Fixture, input};
 use super::*;
+use crate::analysis::RecordKind;
 use crate::domain::model::Roles;
 use crate::domain::verdict::VerdictStatus;
 use crate::engine::EngineError;
@@ -46,7 +47,10 @@ async fn without_roles_nothing_is_scored_or_critical() {
 async fn what_is_not_saved_is_not_found() {
     let fixture = Fixture::new().await;
     let trace = fixture.analysis.score(ScoreInput { save: false, ..input("Q", " 18") }).await.unwrap();
-    assert!(matches!(fixture.analysis.trace(&trace.id).await, Err(AnalysisError::NotFound { kind: "trace", .. })));
+    assert!(matches!(
+        fixture.analysis.trace(&trace.id).await,
+        Err(AnalysisError::NotFound { kind: RecordKind::Trace, .. })
+    ));
     assert!(matches!(fixture.analysis.delete_trace(&trace.id).await, Err(AnalysisError::NotFound { .. })));
 }
 
@@ -68,7 +72,7 @@ async fn mistakes_name_their_field() {
         ("response_token_ids", ScoreInput { response: ResponseInput::Ids(vec![]), ..good() }),
         ("prompt", ScoreInput { prompt: PromptInput::Text(text("")), ..good() }),
         ("prompt_token_ids", ScoreInput { prompt: PromptInput::Ids(vec![]), ..good() }),
-        ("token_ids[2]", ScoreInput { token_ids: vec![1, 255, 256], ..good() }),
+        ("token_ids[2]", ScoreInput { token_ids: vec![1, 255, 259], ..good() }),
         ("token_ids", ScoreInput { token_ids: vec![1; 257], ..good() }),
         ("top_logprobs", ScoreInput { top_logprobs: 101, ..good() }),
         ("beta", ScoreInput { beta: f64::NAN, ..good() }),

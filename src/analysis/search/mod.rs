@@ -9,10 +9,9 @@ mod subject;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::{Analysis, AnalysisError, RolloutSource};
+use super::{Analysis, AnalysisError, RecordKind, RolloutSource};
 use crate::domain::rollout::PlanError;
 use crate::domain::search::{PositionOutcome, SearchProgress, SearchRecord, SearchSettings};
-use crate::engine::EngineError;
 
 /// A request for a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,14 +55,10 @@ impl Analysis {
     pub async fn search(&self, input: SearchInput) -> Result<SearchEvents, AnalysisError> {
         let SearchInput { source, answer, model, settings, save } = input;
         settings.check().map_err(|PlanError { field, message }| AnalysisError::invalid(field, message))?;
-        let known = self.known_model(&model)?;
-        let subject = self.subject(source, answer, &known, &settings).await?;
-        let (tokens, max_tokens, max) = (subject.sequence.len(), settings.sampling.max_tokens, known.max_context);
-        // The engine says the same, but only of the round that reaches so far.
-        if tokens.saturating_add(max_tokens) > max {
-            return Err(EngineError::ContextExceeded { tokens, max_tokens, max }.into());
-        }
-        run::begin(self.clone(), run::Order { subject, model: known, settings, save }).await
+        let model = self.model_named(&model)?.reference();
+        let located = self.located(source, answer).await?;
+        let subject = self.subject(located, &model, &settings).await?;
+        run::begin(self.clone(), run::Order { subject, model, settings, save }).await
     }
 
     /// Searches to the end.
@@ -80,6 +75,6 @@ impl Analysis {
     /// A stored search.
     pub async fn stored_search(&self, id: &str) -> Result<SearchRecord, AnalysisError> {
         let found = self.store.attachment(id).await?;
-        found.ok_or_else(|| AnalysisError::NotFound { kind: "search", id: id.to_owned() })
+        found.ok_or_else(|| AnalysisError::NotFound { kind: RecordKind::Search, id: id.to_owned() })
     }
 }

@@ -8,17 +8,18 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 
-use super::super::rollouts::run::{ATTEMPTS, admitted};
-use super::super::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use super::subject::{Scores, Subject};
 use super::{SearchEvent, SearchEvents, SearchSummary};
-use crate::domain::model::{ModelInfo, ModelRef};
+use crate::analysis::admission::{Place, admitted};
+use crate::analysis::source::drawing;
+use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
+use crate::domain::model::ModelRef;
 use crate::domain::search::{
     Contrast, CriticalToken, Draw, Search, SearchObject, SearchRecord, SearchSettings, SearchUsage,
 };
 use crate::domain::verdict::VerdictStatus;
 use crate::domain::verifier;
-use crate::engine::{EngineError, Fork, GenerateRequest, Generation, GenerationEvent, GenerationUsage, Sample};
+use crate::engine::{EngineError, Fork, GenerateRequest, GenerationEvent, GenerationUsage, Sample};
 use crate::store::{AttachmentRow, StoreError};
 
 /// Most samples that are graded in one go: enough to be worth a thread, few enough to tell of them soon.
@@ -27,7 +28,8 @@ const GRADED_AT_ONCE: usize = 64;
 /// A search that is checked and ready to begin.
 pub(super) struct Order {
     pub(super) subject: Subject,
-    pub(super) model: ModelInfo,
+    /// The model that the request's name means.
+    pub(super) model: ModelRef,
     pub(super) settings: SearchSettings,
     pub(super) save: bool,
 }
@@ -40,7 +42,6 @@ struct Run {
     search: Search,
     /// After the response's first token that ends a sequence nothing is drawn: this position, if there is one.
     end: Option<usize>,
-    model: ModelRef,
     usage: SearchUsage,
     stage: Stage,
     /// Events that happened and were not given out yet.
@@ -73,10 +74,9 @@ pub(super) async fn begin(analysis: Analysis, order: Order) -> Result<SearchEven
     let text = analysis.engine.text();
     let end = subject.response().iter().position(|id| text.eos_ids().contains(id));
     let search = Search::new(order.settings.plan(), &subject.likelihood, subject.positions.clone());
-    let model = ModelRef { id: order.model.id.clone(), sha256: order.model.sha256.clone() };
-    let usage = SearchUsage::default();
-    let mut run = Run { analysis, order, search, end, model, usage, stage: Stage::Planning, ready: VecDeque::new() };
-    run.plan(1).await?;
+    let (place, usage) = (subject.place, SearchUsage::default());
+    let mut run = Run { analysis, order, search, end, usage, stage: Stage::Planning, ready: VecDeque::new() };
+    run.plan(place).await?;
     Ok(stream::try_unfold(run, Run::next).boxed())
 }
 
@@ -88,15 +88,15 @@ impl Run {
                 return Ok(Some((event, self)));
             }
             match self.stage {
-                Stage::Planning => self.plan(ATTEMPTS).await?,
+                Stage::Planning => self.plan(Place::Later).await?,
                 Stage::Drawing(_) => self.draw().await?,
                 Stage::Ended => return Ok(None),
             }
         }
     }
 
-    /// Plans a round and asks the engine for it, up to `attempts` times while its queue is full.
-    async fn plan(&mut self, attempts: usize) -> Result<(), AnalysisError> {
+    /// Plans a round and asks the engine for it.
+    async fn plan(&mut self, place: Place) -> Result<(), AnalysisError> {
         let mut search = self.search.clone();
         let (search, draws) = off_the_reactor(move || {
             let draws = search.next_round();
@@ -125,38 +125,21 @@ impl Run {
             return Ok(());
         }
         let forks: Vec<(usize, usize)> = drawn.iter().map(|draw| (draw.position, draw.samples.len())).collect();
-        let Generation { model, events } =
-            admitted(self.analysis.engine.clone(), self.request(drawn), attempts).await?;
-        // Rounds that draw from different weights tell of neither.
-        if model != self.model {
-            let message = format!("model {:?} was exchanged while the search ran", self.model.id);
-            return Err(AnalysisError::invalid("model", message));
-        }
-        self.stage = Stage::Drawing(Drawing { events, forks });
+        let round = admitted(&*self.analysis.engine, self.request(drawn), &self.order.model, place).await?;
+        self.stage = Stage::Drawing(Drawing { events: round.events, forks });
         Ok(())
     }
 
     fn request(&self, draws: Vec<Draw>) -> GenerateRequest {
-        let sampling = &self.order.settings.sampling;
-        let prompt = self.order.subject.prompt;
+        let Order { subject, model, settings, save: _ } = &self.order;
         // The position's own token is the last that is kept.
         let fork = |Draw { position, samples }: Draw| Fork {
-            keep: prompt + position + 1,
+            keep: subject.prompt + position + 1,
             forced: None,
             banned: None,
             samples,
         };
-        GenerateRequest {
-            model: self.model.id.clone(),
-            token_ids: self.order.subject.sequence.clone(),
-            forks: draws.into_iter().map(fork).collect(),
-            sampling: sampling.draws(),
-            max_tokens: sampling.max_tokens,
-            stop: sampling.stop.clone(),
-            ignore_eos: false,
-            top_logprobs: 0,
-            every_token: false,
-        }
+        drawing(model, &subject.sequence, draws.into_iter().map(fork).collect(), &settings.sampling)
     }
 
     /// Takes what the engine has to say, as much as there is at once.
@@ -166,7 +149,7 @@ impl Run {
         let mut done = None;
         let mut next = events.next().await;
         loop {
-            match next.ok_or_else(short)?? {
+            match next.ok_or_else(AnalysisError::unasked)?? {
                 GenerationEvent::Forced { .. } | GenerationEvent::Token { .. } => {}
                 GenerationEvent::Sample(sample) => drawn.push(take(forks, &sample)?),
                 GenerationEvent::Done(usage) => {
@@ -186,7 +169,7 @@ impl Run {
         self.grade(drawn, None).await?;
         if let Some(usage) = done {
             if !complete {
-                return Err(short());
+                return Err(AnalysisError::unasked());
             }
             self.spend(usage);
             self.stage = Stage::Planning;
@@ -262,8 +245,8 @@ impl Run {
     }
 
     fn record(&self) -> Result<SearchRecord, AnalysisError> {
-        let Some(conclusion) = self.search.conclusion().cloned() else { return Err(short()) };
-        let Order { subject, settings, save, .. } = &self.order;
+        let Some(conclusion) = self.search.conclusion().cloned() else { return Err(AnalysisError::unasked()) };
+        let Order { subject, model, settings, save } = &self.order;
         let critical = conclusion.critical;
         let token = critical
             .and_then(|at| subject.response().get(at))
@@ -274,7 +257,8 @@ impl Run {
             .map(|Scores { values, candidates }| Contrast::of(values, candidates.clone(), critical));
         let exhaustive_tokens = conclusion.exhaustive_tokens;
         let share = match exhaustive_tokens {
-            0 => 0.0,
+            // Nothing can be drawn after any position, and that was done in full.
+            0 => 1.0,
             all => self.usage.generated_tokens as f64 / all as f64,
         };
         Ok(SearchRecord {
@@ -282,7 +266,7 @@ impl Run {
             object: SearchObject::Search,
             created: unix_seconds(),
             trace_id: subject.trace_id.clone().filter(|_| *save),
-            model: self.model.clone(),
+            model: model.clone(),
             answer: subject.answer.clone(),
             settings: settings.clone(),
             critical,
@@ -298,11 +282,7 @@ impl Run {
 
 /// Takes a sample off what its fork has still to give.
 fn take(forks: &mut [(usize, usize)], sample: &Sample) -> Result<Drawn, AnalysisError> {
-    let (position, left) = forks.get_mut(sample.fork).ok_or_else(short)?;
-    *left = left.checked_sub(1).ok_or_else(short)?;
+    let (position, left) = forks.get_mut(sample.fork).ok_or_else(AnalysisError::unasked)?;
+    *left = left.checked_sub(1).ok_or_else(AnalysisError::unasked)?;
     Ok(Drawn { position: *position, text: sample.text(), tokens: sample.tokens.len() })
-}
-
-fn short() -> AnalysisError {
-    AnalysisError::Internal("the engine's answer is not what was asked for".to_owned())
 }

@@ -1,15 +1,14 @@
 //! What a search knows of its trajectory before anything is drawn: tokens, reference answer, scores, and how likely the
 //! model makes each token.
 
-use super::super::rollouts::same_tokenizer;
-use super::super::score::tokenised;
-use super::super::traces::no_trace;
-use super::super::{Analysis, AnalysisError, RolloutSource, off_the_reactor};
+use crate::analysis::admission::{Place, placed, same_model};
+use crate::analysis::source::{Located, drawing};
+use crate::analysis::{Analysis, AnalysisError};
 use crate::domain::critical::CriticalRule;
-use crate::domain::model::{ModelInfo, ModelRef, PerModel};
+use crate::domain::model::{ModelRef, PerModel};
 use crate::domain::search::{Candidates, SearchSettings, Strategy, least_likelihood};
 use crate::domain::trace::Trace;
-use crate::engine::{ScoreRequest, ScoredResponse};
+use crate::engine::{Fork, ScoreRequest, ScoredResponse};
 
 /// A trajectory that is searched.
 #[derive(Debug, Clone)]
@@ -26,6 +25,8 @@ pub(super) struct Subject {
     /// The positions to look at, ascending.
     pub(super) positions: Vec<usize>,
     pub(super) scores: Option<Scores>,
+    /// The place in the engine's queue that the search asks for next.
+    pub(super) place: Place,
 }
 
 /// The contrastive scores of a response, and the candidates that they name.
@@ -48,47 +49,30 @@ impl Subject {
 }
 
 impl Analysis {
-    /// Finds the trajectory, and asks the engine for the scores and probabilities that the search needs and no trace has.
+    /// Asks the engine for the scores and probabilities that the search needs and no trace has.
     pub(super) async fn subject(
         &self,
-        source: RolloutSource,
-        answer: Option<String>,
-        model: &ModelInfo,
+        located: Located,
+        model: &ModelRef,
         settings: &SearchSettings,
     ) -> Result<Subject, AnalysisError> {
-        let engine = self.engine.clone();
-        let (prompt_ids, response, trace) = match source {
-            RolloutSource::Trace(id) => {
-                let Some(mut trace) = self.store.trace(&id).await? else { return Err(no_trace(&id)) };
-                same_tokenizer(engine.text(), &trace)?;
-                let response: Vec<u32> = trace.tokens.iter().map(|token| token.id).collect();
-                (std::mem::take(&mut trace.prompt.token_ids), response, Some(trace))
-            }
-            RolloutSource::Trajectory { prompt, response } => {
-                let trajectory = off_the_reactor(move || tokenised(engine.text(), prompt, response)).await?;
-                (trajectory.prompt_ids, trajectory.response.iter().map(|token| token.id).collect(), None)
-            }
-        };
-        let reference = trace.as_ref().and_then(|trace| trace.verdict.as_ref()).map(|verdict| &verdict.reference);
-        let Some(answer) = answer.or_else(|| reference.cloned()) else {
-            let message = match trace {
-                Some(_) => "is needed to grade rollouts: the trace was scored without one",
-                None => "is needed to grade rollouts",
-            };
-            return Err(AnalysisError::invalid("answer", message));
-        };
-        if answer.trim().is_empty() {
-            return Err(AnalysisError::invalid("answer", "the reference answer is empty"));
-        }
+        let Located { prompt, response, answer, fields: (prompt_field, response_field), trace } = located;
         let mut subject = Subject {
-            prompt: prompt_ids.len(),
-            sequence: prompt_ids.into_iter().chain(response).collect(),
+            prompt: prompt.len(),
+            sequence: prompt.into_iter().chain(response).collect(),
             answer,
             trace_id: trace.as_ref().map(|trace| trace.id.clone()),
             likelihood: Vec::new(),
             positions: Vec::new(),
             scores: None,
+            place: Place::First,
         };
+        // The engine says the same, but only of the round that reaches so far.
+        let longest = Fork { keep: subject.sequence.len(), forced: None, banned: None, samples: 0..1 };
+        self.engine.check(&drawing(model, &subject.sequence, vec![longest], &settings.sampling)).map_err(|error| {
+            let text = |max| if subject.prompt < max { response_field } else { prompt_field };
+            AnalysisError::of_length(error, "sampling.max_tokens", text)
+        })?;
         let mut known = None;
         if let Some(trace) = &trace {
             known = of_trace(trace, model);
@@ -98,6 +82,7 @@ impl Analysis {
             }
         } else if matches!(settings.candidates, Candidates::LowestScores(_)) {
             let scored = self.engine.score(request(&subject, None)).await?;
+            subject.place = Place::Later;
             known = of_score(&scored, model);
             let values: Vec<Option<f64>> = scored.tokens.iter().map(|token| token.score).collect();
             if values.iter().any(Option::is_some) {
@@ -113,7 +98,10 @@ impl Analysis {
         let known = match known {
             Some(known) => known,
             None => {
-                let scored = self.engine.score(request(&subject, Some(model.id.clone()))).await?;
+                let ask = || self.engine.score(request(&subject, Some(model.id.clone())));
+                let scored = placed(subject.place, ask).await?;
+                subject.place = Place::Later;
+                same_model(&scored.models.base, model)?;
                 base_of(&scored)
             }
         };
@@ -159,8 +147,8 @@ fn request(subject: &Subject, model: Option<String>) -> ScoreRequest {
 type Pick = fn(&PerModel<f32>, &PerModel<u32>) -> Option<(f32, u32)>;
 
 /// Which of the models that scored is this one, with the very same weights.
-fn pick(models: &PerModel<ModelRef>, model: &ModelInfo) -> Option<Pick> {
-    let same = |scored: &ModelRef| scored.id == model.id && scored.sha256 == model.sha256;
+fn pick(models: &PerModel<ModelRef>, model: &ModelRef) -> Option<Pick> {
+    let same = |scored: &ModelRef| scored == model;
     if same(&models.base) {
         return Some(|logprob, rank| Some((logprob.base, rank.base)));
     }
@@ -173,14 +161,14 @@ fn pick(models: &PerModel<ModelRef>, model: &ModelInfo) -> Option<Pick> {
     None
 }
 
-fn of_trace(trace: &Trace, model: &ModelInfo) -> Option<Known> {
+fn of_trace(trace: &Trace, model: &ModelRef) -> Option<Known> {
     let pick = pick(&trace.models, model)?;
     let values = trace.tokens.iter().map(|token| pick(&token.logprob, &token.rank)).collect::<Option<Vec<_>>>()?;
     let (logprobs, ranks) = values.into_iter().unzip();
     Some(Known { logprobs, ranks })
 }
 
-fn of_score(scored: &ScoredResponse, model: &ModelInfo) -> Option<Known> {
+fn of_score(scored: &ScoredResponse, model: &ModelRef) -> Option<Known> {
     let pick = pick(&scored.models, model)?;
     let values = scored.tokens.iter().map(|token| pick(&token.logprob, &token.rank)).collect::<Option<Vec<_>>>()?;
     let (logprobs, ranks) = values.into_iter().unzip();

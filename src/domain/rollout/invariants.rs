@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Group, Pool, Rollout, RolloutSet};
+use super::{AlternativesSource, Group, Pool, Rollout, RolloutSet};
 use crate::domain::invariants::{Defect, is_id};
 use crate::domain::verdict::VerdictStatus;
 
@@ -19,8 +19,8 @@ pub fn is_rollouts_id(id: &str) -> bool {
 }
 
 impl RolloutSet {
-    /// Checks every relation between the fields: counts, rates and rollouts agree, numbers are finite, no token stands
-    /// twice, spans lie within the text.
+    /// Checks the relations between the fields: counts, rates, rollouts and draws agree, numbers are finite, no token
+    /// stands twice, spans lie within the text.
     pub fn check(&self) -> Result<(), Defect> {
         if !is_rollouts_id(&self.id) {
             return defect("id", "must be `roll_` and 26 characters of Crockford's base 32");
@@ -29,6 +29,7 @@ impl RolloutSet {
             return defect(format!("sampling.{}", error.field), error.message);
         }
         self.check_tokens()?;
+        self.check_drawn()?;
         let mut counted = self.recount()?;
         check_group(&self.original, &mut counted[0], "original")?;
         for (index, (group, counted)) in self.alternatives.iter().zip(&mut counted[1..]).enumerate() {
@@ -44,6 +45,31 @@ impl RolloutSet {
             if !seen.insert(group.token.id) {
                 let message = format!("token {} is the original or an alternative before", group.token.id);
                 return defect(format!("alternatives[{index}].token.id"), message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Exactly the alternatives that were sampled say how often they were drawn, and have as many rollouts for each time.
+    fn check_drawn(&self) -> Result<(), Defect> {
+        let sampled = self.alternatives_source == AlternativesSource::Sampled;
+        if self.original.drawn.is_some() {
+            return defect("original.drawn", "must be absent: the response's own token is not drawn");
+        }
+        let mut each = None;
+        for (index, group) in self.alternatives.iter().enumerate() {
+            let field = || format!("alternatives[{index}].drawn");
+            match (sampled, group.drawn) {
+                (false, None) => {}
+                (true, Some(drawn)) => {
+                    let samples = group.samples.checked_div(drawn).filter(|samples| samples * drawn == group.samples);
+                    if samples.is_none() || *each.get_or_insert(samples) != samples {
+                        return defect(field(), "must have the same number of samples for each time as the others");
+                    }
+                }
+                (true, None) | (false, Some(_)) => {
+                    return defect(field(), "must be there exactly for alternatives that were sampled");
+                }
             }
         }
         Ok(())

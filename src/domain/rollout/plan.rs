@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::sampling::{Sampling, SamplingError};
+use crate::domain::sampling::{MAX_DRAWN, Sampling, SamplingError, StopError, check_stops};
 
 /// Most rollouts of one request, over all tokens.
 pub const MAX_ROLLOUTS: usize = 4096;
@@ -10,10 +10,6 @@ pub const MAX_ROLLOUTS: usize = 4096;
 pub const MAX_GIVEN: usize = 256;
 /// Most alternatives by likelihood.
 pub const MAX_LIKELIEST: usize = 100;
-/// Most stop strings.
-pub const MAX_STOPS: usize = 16;
-/// Longest stop string, in bytes.
-pub const MAX_STOP_BYTES: usize = 256;
 
 /// The rollouts to draw at one position of a response.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,16 +111,24 @@ impl RolloutSampling {
         if self.max_tokens == 0 {
             return refuse("max_tokens", "must be at least 1");
         }
-        if self.stop.len() > MAX_STOPS {
-            return refuse(
-                "stop",
-                format!("holds {} texts, and at most {MAX_STOPS} can end a rollout", self.stop.len()),
+        check_stops(&self.stop).or_else(|StopError { index, message }| {
+            refuse(index.map_or("stop".to_owned(), |index| format!("stop[{index}]")), message)
+        })
+    }
+
+    /// Checks what a request that draws `samples` at once asks for, its bound on tokens included. Fields are named with
+    /// the `sampling.` before them.
+    pub fn check_request(&self, samples: usize) -> Result<(), PlanError> {
+        self.check().or_else(|PlanError { field, message }| refuse(format!("sampling.{field}"), message))?;
+        let most = MAX_DRAWN / samples.max(1);
+        if self.max_tokens > most {
+            let message = format!(
+                "is {}, and {samples} samples may have at most {most} tokens each: {MAX_DRAWN} in all",
+                self.max_tokens
             );
+            return refuse("sampling.max_tokens", message);
         }
-        match self.stop.iter().position(|stop| !(1..=MAX_STOP_BYTES).contains(&stop.len())) {
-            Some(index) => refuse(format!("stop[{index}]"), format!("must have 1 to {MAX_STOP_BYTES} bytes")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -183,11 +187,17 @@ impl RolloutPlan {
         let total = count * self.samples + self.original_samples;
         if total > MAX_ROLLOUTS {
             let message = format!("{total} rollouts are asked for in all, and at most {MAX_ROLLOUTS} are drawn");
-            return refuse("samples", message);
+            // The field to change is the one that asks for most.
+            let largest = if self.original_samples > count * self.samples {
+                "original_samples"
+            } else if count > self.samples {
+                field
+            } else {
+                "samples"
+            };
+            return refuse(largest, message);
         }
-        self.sampling
-            .check()
-            .map_err(|PlanError { field, message }| PlanError { field: format!("sampling.{field}"), message })
+        self.sampling.check_request(total)
     }
 }
 
@@ -226,15 +236,30 @@ mod tests {
             ("samples", RolloutPlan { samples: 0, ..plan() }),
             ("samples", RolloutPlan { samples: usize::MAX, ..plan() }),
             ("samples", RolloutPlan { samples: 64, ..plan() }),
+            ("samples", RolloutPlan { samples: 64, original_samples: 4096, ..plan() }),
+            ("alternatives.count", RolloutPlan { samples: 2, ..sampled(2048, 1.0) }),
+            (
+                "alternatives.k",
+                RolloutPlan { samples: 50, ..alternatives(AlternativesPlan::Top { model: None, k: 100 }) },
+            ),
+            ("original_samples", RolloutPlan { original_samples: 4096, ..plan() }),
             ("original_samples", RolloutPlan { original_samples: usize::MAX, ..plan() }),
             ("sampling.temperature", sampling(|s| s.temperature = -1.0)),
             ("sampling.top_p", sampling(|s| s.top_p = 0.0)),
             ("sampling.min_p", sampling(|s| s.min_p = 2.0)),
             ("sampling.max_tokens", sampling(|s| s.max_tokens = 0)),
+            ("sampling.max_tokens", sampling(|s| s.max_tokens = 32_769)),
+            ("sampling.max_tokens", sampling(|s| s.max_tokens = usize::MAX)),
             ("sampling.stop", sampling(|s| s.stop = vec!["x".to_owned(); 17])),
             ("sampling.stop[1]", sampling(|s| s.stop.push(String::new()))),
         ] {
             assert_eq!(plan.check().unwrap_err().field, field);
         }
+    }
+
+    #[test]
+    fn all_rollouts_at_the_default_length_are_legal() {
+        let plan = RolloutPlan { samples: 64, original_samples: 0, ..plan() };
+        assert_eq!((plan.check(), plan.sampling.max_tokens), (Ok(()), 1024));
     }
 }

@@ -72,7 +72,7 @@ fn a_settled_set_is_sound_and_survives_json() {
 #[test]
 fn what_is_unsound_is_named() {
     type Change = fn(&mut RolloutSet);
-    let cases: [(&str, Change); 20] = [
+    let cases: [(&str, Change); 26] = [
         ("id", |set| set.id = "trace_00000000000000000000000001".to_owned()),
         ("sampling.top_p", |set| set.sampling.top_p = 2.0),
         ("alternatives[1].token.id", |set| set.alternatives[1].token.id = 7),
@@ -88,7 +88,13 @@ fn what_is_unsound_is_named() {
         ("rollouts[0].verdict.span", |set| set.rollouts[0].verdict.extracted = None),
         ("rollouts[1].verdict.extracted", |set| set.rollouts[1].verdict.status = VerdictStatus::Correct),
         ("original.correct", |set| set.original.correct = 1),
-        ("alternatives[0].samples", |set| set.alternatives[0].samples = 4),
+        ("original.samples", |set| set.original.samples = 4),
+        ("original.drawn", |set| set.original.drawn = Some(2)),
+        ("alternatives[0].drawn", |set| set.alternatives[0].drawn = None),
+        ("alternatives[0].drawn", |set| set.alternatives[0].drawn = Some(0)),
+        ("alternatives[1].drawn", |set| set.alternatives[0].drawn = Some(1)),
+        ("alternatives[0].drawn", |set| set.alternatives_source = AlternativesSource::Given),
+        ("alternatives[0].unparsed", |set| set.alternatives[0].unparsed = 4),
         ("alternatives[0].rate", |set| set.alternatives[0].rate = Some(f64::NAN)),
         ("alternatives[0].interval", |set| set.alternatives[0].interval[1] = 0.99),
         ("without_token.pass_at_k", |set| {

@@ -10,9 +10,7 @@ use super::posterior::Posterior;
 use super::rule::{SearchRule, Tally};
 
 /// Samples of a round: enough rows to keep a device busy, few enough to learn from.
-const ROUND: usize = 32;
-/// Samples that a position gets at least, where it has so many left.
-const FEWEST: usize = 1;
+pub(super) const ROUND: usize = 32;
 /// A candidate this likely is worth more than a few samples.
 const LEADING: f64 = 0.5;
 /// How much a position's cost counts against what it can tell.
@@ -60,20 +58,23 @@ impl Situation<'_> {
                 false => Step::Spent { critical: Some(leader), confidence: chance },
             };
         }
+        let likeliest = (chance > none).then_some(leader);
+        let confidence = chance.max(none);
         let draws = self.round(posterior, leader, chance);
+        if draws.is_empty() && (likeliest.is_none() || rest == 0) {
+            // No sample that is left could change the answer: this is all that drawing everything would tell.
+            return Step::Decided { critical: likeliest, confidence };
+        }
         let price: f64 = draws.iter().map(|&(at, samples)| samples as f64 * self.cost[at]).sum();
         let reserved: f64 =
             draws.iter().filter(|(at, _)| *at == leader).map(|(at, n)| *n as f64 * self.cost[*at]).sum();
         if !draws.is_empty() && price + confirming - reserved <= self.budget {
             return Step::Draw(draws);
         }
-        if chance > none && rest > 0 && confirming <= self.budget {
+        if likeliest.is_some() && rest > 0 && confirming <= self.budget {
             return Step::Draw(vec![(leader, rest)]);
         }
-        match chance > none {
-            true => Step::Spent { critical: Some(leader), confidence: chance },
-            false => Step::Spent { critical: None, confidence: none },
-        }
+        Step::Spent { critical: likeliest, confidence }
     }
 
     fn left(&self, at: usize) -> usize {
@@ -88,12 +89,12 @@ impl Situation<'_> {
         if chance >= LEADING {
             draws[leader] = self.left(leader).min(ROUND / 2);
         }
-        let places = (ROUND - draws[leader].min(ROUND)) / FEWEST;
+        let places = ROUND - draws[leader];
         let (mut sum, mut place) = (0.0, 0);
         for (at, worth) in worth.iter().enumerate() {
             sum += worth / total;
             while place < places && (place as f64 + 0.5) / (places as f64) < sum {
-                draws[at] += FEWEST;
+                draws[at] += 1;
                 place += 1;
             }
         }
@@ -109,5 +110,23 @@ impl Situation<'_> {
         let hope = posterior.last_hope[at] * (1.0 - posterior.hopeful[at]).max(0.0);
         let zero = posterior.critical[at] * (1.0 - posterior.zero[at]).max(0.0);
         (hope + zero) / self.cost[at].max(1.0).powf(THRIFT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_left_to_draw_the_answer_is_decided_and_no_budget_spent() {
+        let rule = SearchRule { samples: 64, tail: 0.05 };
+        let tallies = [Tally { samples: 64, correct: 0 }];
+        let situation = Situation { rule: &rule, tallies: &tallies, cost: &[1.0], confidence: 0.95, budget: 0.0 };
+        for (critical, decided) in [(0.6, (Some(0), 0.6)), (0.3, (None, 0.7))] {
+            let posterior =
+                Posterior { last_hope: vec![0.0], critical: vec![critical], hopeful: vec![0.0], zero: vec![1.0] };
+            let (critical, confidence) = decided;
+            assert_eq!(situation.step(&posterior), Step::Decided { critical, confidence });
+        }
     }
 }

@@ -12,7 +12,7 @@ pub fn least_likelihood(logprob: f64, rank: u32, vocabulary: usize, sampling: &S
     if top_k > 0 && rank as usize >= top_k {
         return 0.0;
     }
-    if temperature == 0.0 {
+    if sampling.greedy() {
         return if rank == 0 { 1.0 } else { 0.0 };
     }
     let p = logprob.exp().clamp(0.0, 1.0);
@@ -54,8 +54,10 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_likeliest_only() {
-        let greedy = Sampling { temperature: 0.0, ..PUBLISHED };
-        assert_eq!((least(0.3, 0, greedy), least(0.3, 1, greedy)), (1.0, 0.0));
+        for temperature in [0.0, 1e-9] {
+            let greedy = Sampling { temperature, ..PUBLISHED };
+            assert_eq!((least(0.3, 0, greedy), least(0.3, 1, greedy)), (1.0, 0.0));
+        }
     }
 
     #[test]

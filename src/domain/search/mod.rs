@@ -23,15 +23,14 @@ pub use plan::{
 pub use record::{CriticalToken, MAX_SAMPLES, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
 pub use rule::{SearchRule, Tally};
 
-use self::adaptive::{Situation, Step};
+use self::adaptive::{ROUND, Situation, Step};
 use self::posterior::RateModel;
 
-/// Samples of an exhaustive search's round: many rows, and still a bound on what one generation holds.
-const EXHAUSTIVE_ROUND: usize = 1024;
 /// Positions that the fallback of an adaptive search looks at in a round.
 const FALLBACK_POSITIONS: usize = 8;
 /// Samples that the fallback draws at a position first.
 const FALLBACK_SAMPLES: usize = 4;
+
 /// A running search.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -121,7 +120,7 @@ impl Search {
     fn exhaustive_round(&mut self) -> Vec<(usize, usize)> {
         let all = self.plan.rule.samples;
         let open = (0..self.positions.len()).filter(|&at| self.tallies[at].samples < all);
-        let draws: Vec<_> = open.take((EXHAUSTIVE_ROUND / all).max(1)).map(|at| (at, all)).collect();
+        let draws: Vec<_> = open.take((self.plan.round / all).max(1)).map(|at| (at, all)).collect();
         if !draws.is_empty() {
             return draws;
         }
@@ -180,8 +179,11 @@ impl Search {
         open.sort_unstable();
         let mut draws = Vec::new();
         let mut price = 0.0;
+        let mut room = self.plan.round;
         for &at in open.iter().rev().take(FALLBACK_POSITIONS) {
             let samples = self.tallies[at].samples.max(FALLBACK_SAMPLES).min(all - self.tallies[at].samples);
+            let Some(left) = room.checked_sub(samples) else { break };
+            room = left;
             price += samples as f64 * cost[at];
             draws.push((at, samples));
         }
@@ -190,7 +192,7 @@ impl Search {
             (false, _) if price <= budget => draws,
             (false, found) => self.conclude(found, Reason::BudgetSpent, (confidence - missed).max(0.0)),
             (true, Some(at)) => self.conclude(Some(at), Reason::LastZero, (confidence - missed).max(0.0)),
-            (true, None) => self.conclude(None, Reason::NoCritical, confidence),
+            (true, None) => self.conclude(None, Reason::NoCritical, (confidence - missed).max(0.0)),
         }
     }
 
@@ -228,7 +230,8 @@ impl Search {
     }
 
     /// Tokens that a sample after each position of the response costs, as far as can be told: the mean where there are
-    /// samples, a line between neighbours that have some, and beyond them what the trajectory itself has more or less.
+    /// samples, a line between neighbours that have some, and beyond them what the trajectory itself has more or less. A
+    /// guess is at least 1; a mean is 0 where the response has ended.
     fn sample_costs(&self) -> Vec<f64> {
         let rest = |position: usize| (self.response - position) as f64;
         let knots: Vec<(usize, f64)> = (0..self.positions.len())
@@ -238,15 +241,17 @@ impl Search {
         let cost = |position: usize| {
             let after = knots.partition_point(|(knot, _)| *knot <= position);
             let (before, after) = (after.checked_sub(1).map(|before| knots[before]), knots.get(after).copied());
-            match (before, after) {
+            let guess = match (before, after) {
+                (Some((knot, mean)), _) if knot == position => return mean,
                 (Some((low, mean)), Some((high, next))) => {
                     mean + (next - mean) * (position - low) as f64 / (high - low) as f64
                 }
                 (Some((knot, mean)), None) | (None, Some((knot, mean))) => mean + rest(position) - rest(knot),
                 (None, None) => rest(position),
-            }
+            };
+            guess.max(1.0)
         };
-        (0..self.response).map(|position| cost(position).max(1.0)).collect()
+        (0..self.response).map(cost).collect()
     }
 
     /// What drawing everything at every position of the response costs.

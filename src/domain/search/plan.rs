@@ -46,6 +46,8 @@ pub struct SearchPlan {
     /// The share of the exhaustive search's tokens that an adaptive one may draw, in (0, 1]. Short trajectories get at
     /// least what two positions cost: less could not even show that there is no hope after the first token.
     pub budget: f64,
+    /// Most samples of a round: many rows, and still a bound on what one generation holds.
+    pub round: usize,
 }
 
 /// Samples to draw after a position, by their numbers.

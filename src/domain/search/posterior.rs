@@ -131,9 +131,8 @@ impl RateModel {
         let mut forward = Forward { before: vec![prior], first: vec![prior], scale: Vec::with_capacity(seen.len()) };
         for (at, Seen { likelihood, hope, zero }) in seen.iter().enumerate() {
             let (before, first) = (&forward.before[at], &forward.first[at]);
+            // Above 0: the likeliest rate has likelihood 1, and every kernel leads to every rate now and then.
             let scale: f64 = (0..STATES).map(|state| before[state] * likelihood[state]).sum();
-            // The grid has every rate between, so data that no state explains do not occur; a product may underflow.
-            let scale = scale.max(f64::MIN_POSITIVE);
             forward.scale.push(scale);
             if at < self.steps.len() {
                 let kernel = &self.kernels[self.steps[at]];
@@ -162,7 +161,7 @@ struct Forward {
 
 /// What a position's tally means at each rate.
 struct Seen {
-    /// Of the rollouts that were drawn.
+    /// Of the rollouts that were drawn, as a share of what it is at the rate that explains them best.
     likelihood: Row,
     /// That all rollouts together have more right ones than the tail allows.
     hope: Row,
@@ -175,8 +174,11 @@ impl Seen {
         let wrong = samples - correct;
         let left = rule.samples.saturating_sub(samples);
         let needed = (rule.allowed() + 1).saturating_sub(correct);
+        // In logs: of a thousand rollouts, half of them right, no rate's likelihood is a number above 0.
+        let logs = RATES.map(|rate| power(rate, correct) + power(1.0 - rate, wrong));
+        let highest = logs.into_iter().fold(f64::NEG_INFINITY, f64::max);
         Seen {
-            likelihood: RATES.map(|rate| rate.powi(correct as i32) * (1.0 - rate).powi(wrong as i32)),
+            likelihood: logs.map(|log| (log - highest).exp()),
             hope: RATES.map(|rate| at_least(needed, left, rate)),
             zero: RATES.map(|rate| if correct == 0 { (1.0 - rate).powi(left as i32) } else { 0.0 }),
         }
@@ -188,13 +190,19 @@ fn at_least(needed: usize, left: usize, rate: f64) -> f64 {
     if needed == 0 || rate == 1.0 {
         return f64::from(u8::from(needed <= left));
     }
-    let mut term = (1.0 - rate).powi(left as i32);
+    // In logs, for the first terms of many are no numbers above 0, while those that count are.
+    let (mut term, odds) = (power(1.0 - rate, left), (rate / (1.0 - rate)).ln());
     let mut fewer = 0.0;
     for right in 0..needed.min(left + 1) {
-        fewer += term;
-        term *= (left - right) as f64 / (right + 1) as f64 * rate / (1.0 - rate);
+        fewer += term.exp();
+        term += ((left - right) as f64 / (right + 1) as f64).ln() + odds;
     }
     (1.0 - fewer).max(0.0)
+}
+
+/// The logarithm of a probability's power; `0^0` is 1.
+fn power(probability: f64, exponent: usize) -> f64 {
+    if exponent == 0 { 0.0 } else { exponent as f64 * probability.ln() }
 }
 
 fn onward(kernel: &Kernel, weights: &Row) -> Row {
@@ -267,6 +275,10 @@ mod tests {
         assert_eq!(at_least(0, 5, 0.3), 1.0);
         assert!(at_least(6, 5, 0.3) < 1e-12);
         assert_eq!((at_least(5, 5, 1.0), at_least(6, 5, 1.0)), (1.0, 0.0));
+        // binom.sf(614, 1024, 0.55) and sf(563, 1024, 0.55), from exact fractions; 0.45^1024 is below every f64.
+        assert!((at_least(615, 1024, 0.55) - 0.000_608_553_241_911_3).abs() < 1e-9, "{}", at_least(615, 1024, 0.55));
+        assert!((at_least(564, 1024, 0.55) - 0.492_900_839_473_644_1).abs() < 1e-9, "{}", at_least(564, 1024, 0.55));
+        assert_eq!((at_least(1, 5, 0.0), at_least(0, 5, 0.0)), (0.0, 1.0));
     }
 
     #[test]
@@ -293,13 +305,86 @@ mod tests {
         assert!((recovers.none() - 1.0).abs() < 1e-9);
     }
 
+    /// What drawing everything may find at a position.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Found {
+        Hope,
+        Zero,
+        Tail,
+    }
+
+    /// The probability of every outcome at three positions, from all rate curves one by one.
+    fn enumerated(model: &RateModel, rule: &SearchRule, tallies: [Tally; 3]) -> Vec<([Found; 3], f64)> {
+        let seen = tallies.map(|tally| Seen::of(rule, tally));
+        let step = |at: usize| &model.kernels[model.steps[at]];
+        let mut outcomes = Vec::new();
+        let all = [Found::Hope, Found::Zero, Found::Tail];
+        for found in
+            all.into_iter().flat_map(|a| all.into_iter().flat_map(move |b| all.into_iter().map(move |c| [a, b, c])))
+        {
+            let here = |at: usize, state: usize| {
+                let Seen { likelihood, hope, zero } = &seen[at];
+                likelihood[state]
+                    * match found[at] {
+                        Found::Hope => hope[state],
+                        Found::Zero => zero[state],
+                        Found::Tail => 1.0 - hope[state] - zero[state],
+                    }
+            };
+            let mut sum = 0.0;
+            for a in 0..STATES {
+                let prior = if a == 0 { HOPELESS } else { (1.0 - HOPELESS) / (STATES - 1) as f64 };
+                for b in 0..STATES {
+                    let two = prior * here(0, a) * step(0)[a][b] * here(1, b);
+                    sum += two * (0..STATES).map(|c| step(1)[b][c] * here(2, c)).sum::<f64>();
+                }
+            }
+            outcomes.push((found, sum));
+        }
+        let total: f64 = outcomes.iter().map(|(_, sum)| sum).sum();
+        outcomes.into_iter().map(|(found, sum)| (found, sum / total)).collect()
+    }
+
     #[test]
-    fn probabilities_of_all_outcomes_add_up_before_anything_is_drawn() {
-        let model = RateModel::new(&[0.9, 0.2, 1.0, 0.6]);
-        let posterior = model.posterior(&RULE, &[Tally::default(); 5]);
-        assert!(posterior.critical.iter().chain(&posterior.last_hope).all(|p| (0.0..=1.0).contains(p)));
-        assert!(posterior.critical.iter().sum::<f64>() <= 1.0 + 1e-9);
-        assert!(posterior.last_hope.iter().sum::<f64>() <= 1.0 + 1e-9);
+    fn probabilities_of_all_outcomes_add_up_to_1_and_are_those_of_all_curves_one_by_one() {
+        let model = RateModel::new(&[0.9, 0.2]);
+        for (rule, tallies) in [
+            (RULE, [Tally::default(); 3]),
+            (RULE, [tally(16, 1), tally(4, 0), Tally::default()]),
+            (RULE, [tally(64, 3), tally(60, 0), tally(8, 1)]),
+            (SearchRule { samples: 1024, tail: 0.5 }, [tally(1000, 510), tally(1000, 0), tally(900, 440)]),
+        ] {
+            let posterior = model.posterior(&rule, &tallies);
+            let outcomes = enumerated(&model, &rule, tallies);
+            let sum = |holds: &dyn Fn(&[Found; 3]) -> bool| -> f64 {
+                outcomes.iter().filter(|(found, _)| holds(found)).map(|(_, chance)| chance).sum()
+            };
+            let last_hope = |found: &[Found; 3]| found.iter().rposition(|found| *found == Found::Hope);
+            let critical = |found: &[Found; 3]| {
+                let tail = last_hope(found).map_or(0, |at| at + 1);
+                (tail..3).find(|&at| found[at] == Found::Zero)
+            };
+            let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+            for at in 0..3 {
+                near(posterior.critical[at], sum(&|found| critical(found) == Some(at)));
+                near(posterior.last_hope[at], sum(&|found| last_hope(found) == Some(at)));
+                near(posterior.hopeful[at], sum(&|found| found[at] == Found::Hope));
+                near(posterior.zero[at], sum(&|found| found[at] == Found::Zero));
+            }
+            near(posterior.critical.iter().sum::<f64>() + sum(&|found| critical(found).is_none()), 1.0);
+            near(posterior.last_hope.iter().sum::<f64>() + sum(&|found| last_hope(found).is_none()), 1.0);
+            near(posterior.none(), sum(&|found| critical(found).is_none()));
+        }
+    }
+
+    #[test]
+    fn a_thousand_samples_are_no_fewer_than_a_few() {
+        let rule = SearchRule { samples: 1024, tail: 0.05 };
+        let posterior =
+            RateModel::new(&[0.5, 0.5]).posterior(&rule, &[tally(1024, 512), tally(1024, 0), tally(1024, 51)]);
+        assert!((posterior.hopeful[0] - 1.0).abs() < 1e-9 && (posterior.last_hope[0] - 1.0).abs() < 1e-9);
+        assert!((posterior.critical[1] - 1.0).abs() < 1e-9, "{:?}", posterior.critical);
+        assert!(posterior.none() < 1e-9);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Candidates, Fallback, PositionOutcome, Reason, SearchPlan, Strategy};
-use super::{Contrast, SearchRule, Tally};
+use super::{Contrast, ROUND, SearchRule, Tally};
 use crate::domain::invariants::{Defect, is_id};
 use crate::domain::model::ModelRef;
 use crate::domain::rollout::{PlanError, RolloutSampling};
+use crate::domain::sampling::MAX_DRAWN;
 
 /// Most rollouts a position.
 pub const MAX_SAMPLES: usize = 1024;
+/// Most rollouts of a round, however short they are.
+const MAX_ROUND: usize = 1024;
 
 /// The search of one trajectory for its critical token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,7 +102,8 @@ pub fn is_search_id(id: &str) -> bool {
 
 impl SearchRecord {
     /// Checks what a reader relies on: ids have their form, positions ascend within a response of `response` tokens,
-    /// every number agrees with the ones that it follows from. The fields of a defect are relative to the search.
+    /// rates and sums agree with the counts that they follow from, and what is reported as found was drawn in full. That
+    /// no other answer is likelier, only the search itself knows. The fields of a defect are relative to the search.
     pub fn check(&self, response: usize) -> Result<(), Defect> {
         if !is_search_id(&self.id) {
             return defect("id", "must be `search_` and 26 characters of Crockford's base 32");
@@ -127,16 +131,43 @@ impl SearchRecord {
                 return defect(field("rate"), "must follow from the samples, like the interval");
             }
         }
-        let looked_at = |at: usize| self.positions.iter().any(|outcome| outcome.position == at);
         if self.critical.is_some() != self.token.is_some() || self.critical.is_some_and(|at| at >= response) {
             return defect("critical", "must be a position of the response, with its token");
         }
-        if self.reason == Reason::Found && !self.critical.is_some_and(looked_at) {
-            return defect("critical", "must be one of the positions that were looked at");
-        }
+        self.check_critical(&rule)?;
         self.check_contrast(response)?;
-        let SearchUsage { share, queue_ms, compute_ms, .. } = self.usage;
-        match [share, queue_ms, compute_ms].iter().all(|number| number.is_finite() && *number >= 0.0) {
+        self.check_usage()
+    }
+
+    /// What was found has all of its samples, none of them right; after what satisfies the rule nothing is above the tail.
+    fn check_critical(&self, rule: &SearchRule) -> Result<(), Defect> {
+        let zero = |outcome: &PositionOutcome| outcome.samples == rule.samples && outcome.correct == 0;
+        let complete = self
+            .critical
+            .is_some_and(|at| self.positions.iter().any(|outcome| outcome.position == at && zero(outcome)));
+        let recovers = self
+            .positions
+            .iter()
+            .any(|outcome| self.critical.is_some_and(|at| outcome.position > at) && outcome.correct > rule.allowed());
+        match self.reason {
+            Reason::Found | Reason::LastZero if !complete => {
+                defect("critical", "must be a position with all of its samples, and none of them right")
+            }
+            Reason::Found if recovers => defect("critical", "must have no position above the tail after it"),
+            Reason::NoCritical if self.critical.is_some() => defect("critical", "must be absent where none was found"),
+            Reason::Found | Reason::LastZero | Reason::NoCritical | Reason::BudgetSpent => Ok(()),
+        }
+    }
+
+    fn check_usage(&self) -> Result<(), Defect> {
+        let SearchUsage { samples, share, queue_ms, compute_ms, .. } = self.usage;
+        if samples != self.positions.iter().map(|outcome| outcome.samples).sum::<usize>() {
+            return defect("usage.samples", "must be the sum of the positions' samples");
+        }
+        if !(0.0..=1.0).contains(&share) {
+            return defect("usage.share", "must lie between 0 and 1");
+        }
+        match [queue_ms, compute_ms].iter().all(|number| number.is_finite() && *number >= 0.0) {
             true => Ok(()),
             false => defect("usage", "must be finite, and not below 0"),
         }
@@ -165,6 +196,7 @@ impl SearchSettings {
             fallback: self.fallback,
             confidence: self.confidence,
             budget: self.budget,
+            round: MAX_ROUND.min(MAX_DRAWN / self.sampling.max_tokens.max(1)),
         }
     }
 
@@ -186,9 +218,8 @@ impl SearchSettings {
         if self.candidates == Candidates::LowestScores(0) {
             return refuse("candidates.lowest_scores", "must be at least 1".to_owned());
         }
-        self.sampling
-            .check()
-            .map_err(|PlanError { field, message }| PlanError { field: format!("sampling.{field}"), message })
+        // A round draws all samples of a position at once, or a few of several.
+        self.sampling.check_request(self.samples.max(ROUND))
     }
 }
 

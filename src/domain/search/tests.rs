@@ -4,8 +4,14 @@ use super::*;
 
 pub(super) const RULE: SearchRule = SearchRule { samples: 64, tail: 0.05 };
 
-pub(super) const PLAN: SearchPlan =
-    SearchPlan { rule: RULE, strategy: Strategy::Adaptive, fallback: Fallback::None, confidence: 0.95, budget: 0.1 };
+pub(super) const PLAN: SearchPlan = SearchPlan {
+    rule: RULE,
+    strategy: Strategy::Adaptive,
+    fallback: Fallback::None,
+    confidence: 0.95,
+    budget: 0.1,
+    round: 1024,
+};
 
 /// Every outcome of a trajectory: by position and sample, whether it is right, and how many tokens it has.
 pub(super) struct Outcomes {
@@ -93,6 +99,23 @@ fn the_exhaustive_search_draws_every_sample_once_and_says_how_each_position_is_d
 }
 
 #[test]
+fn an_exhaustive_search_costs_what_it_draws_also_where_the_response_has_ended() {
+    let mut outcomes = Outcomes::of(&[50, 0, 0, 0]);
+    outcomes.tokens = vec![3, 2, 0, 0];
+    let found = outcomes.search(SearchPlan { strategy: Strategy::Exhaustive, ..PLAN });
+    assert_eq!((found.tokens, found.exhaustive_tokens), (64 * 5, 64 * 5));
+}
+
+#[test]
+fn a_round_draws_no_more_than_it_may_and_at_least_one_position() {
+    for (round, most) in [(1024, 16 * 64), (200, 3 * 64), (1, 64)] {
+        let plan = SearchPlan { strategy: Strategy::Exhaustive, round, ..PLAN };
+        let draws = Search::new(plan, &[0.5; 40], (0..40).collect()).next_round();
+        assert_eq!(draws.iter().map(|draw| draw.samples.len()).sum::<usize>(), most);
+    }
+}
+
+#[test]
 fn the_adaptive_search_draws_all_samples_of_its_answer_and_few_others() {
     let counts: Vec<usize> = (0..120).map(|at| if at < 70 { 40 } else { 0 }).collect();
     let found = Outcomes::of(&counts).search(PLAN);
@@ -115,6 +138,15 @@ fn a_spent_budget_ends_the_search_and_is_said() {
     assert_eq!(found.reason, Reason::BudgetSpent);
     assert!(found.confidence < 0.95);
     assert!(found.tokens * 9 < found.exhaustive_tokens);
+}
+
+#[test]
+fn positions_that_the_fallback_leaves_out_count_against_its_confidence() {
+    let mut search = Search::new(PLAN, &[0.5; 4], (0..4).collect());
+    assert!(search.last_zero_round(&[0.001; 4], &[1.0; 4], 1000.0, 0.97).is_empty());
+    let found = search.conclusion().unwrap();
+    assert_eq!((found.critical, found.reason), (None, Reason::NoCritical));
+    assert!((found.confidence - 0.966).abs() < 1e-12);
 }
 
 #[test]

@@ -278,6 +278,11 @@ impl Engine for LocalEngine {
         Ok(Generation { model, events })
     }
 
+    fn check(&self, request: &GenerateRequest) -> Result<(), EngineError> {
+        let model = self.models.find(&request.model)?;
+        self.check_order(&Order::new(request.clone(), model).0)
+    }
+
     fn models(&self) -> Vec<ModelInfo> {
         self.models.models()
     }

@@ -27,6 +27,8 @@ pub(crate) struct FakeEngine {
     adapters: Mutex<Vec<String>>,
     /// Answers `Overloaded`.
     pub(crate) full: AtomicBool,
+    /// Tokens of a sequence that the cache holds, each a MiB.
+    pub(crate) cache: AtomicUsize,
     /// Panics.
     pub(crate) panics: AtomicBool,
     /// Answers an internal error with this text.
@@ -37,6 +39,8 @@ pub(crate) struct FakeEngine {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// Every event of a generation waits for a permit here; there are plenty until a test takes them.
     pub(crate) draws: Arc<Semaphore>,
+    /// Every generation that was let in.
+    pub(crate) requests: Mutex<Vec<GenerateRequest>>,
     /// Generations that somebody listens to.
     pub(crate) generating: Arc<AtomicUsize>,
 }
@@ -73,11 +77,13 @@ impl FakeEngine {
             roles: Mutex::new(Roles { positive: Some("pos".to_owned()), negative: Some("neg".to_owned()) }),
             adapters: Mutex::new(vec!["pos".to_owned(), "neg".to_owned()]),
             full: AtomicBool::new(false),
+            cache: AtomicUsize::new(MAX_CONTEXT),
             panics: AtomicBool::new(false),
             fails: Arc::default(),
             gate: Arc::new(Semaphore::new(1 << 20)),
             waiting: Arc::default(),
             draws: Arc::new(Semaphore::new(1 << 20)),
+            requests: Mutex::default(),
             generating: Arc::default(),
         }
     }
@@ -203,19 +209,29 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
-    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
-        if self.full.load(SeqCst) {
-            return Err(EngineError::Overloaded { capacity: 1 });
-        }
+    fn check(&self, request: &GenerateRequest) -> Result<(), EngineError> {
         let longest = request.forks.iter().map(|fork| fork.keep + usize::from(fork.forced.is_some())).max();
         let (tokens, max_tokens) = (longest.unwrap_or(0), request.max_tokens);
         if tokens + max_tokens > MAX_CONTEXT {
             return Err(EngineError::ContextExceeded { tokens, max_tokens, max: MAX_CONTEXT });
         }
+        if tokens + max_tokens > self.cache.load(SeqCst) {
+            let (needed_mib, budget_mib) = (tokens + max_tokens, self.cache.load(SeqCst));
+            return Err(EngineError::CacheTooSmall { tokens, max_tokens, needed_mib, budget_mib });
+        }
+        self.named(&request.model).map(|_| ())
+    }
+
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        if self.full.load(SeqCst) {
+            return Err(EngineError::Overloaded { capacity: 1 });
+        }
+        self.check(&request)?;
         if let Some(error) = self.fails.lock().unwrap().clone() {
             return Err(error);
         }
         let id = self.named(&request.model)?;
+        self.requests.lock().unwrap().push(request.clone());
         let model = ModelRef { sha256: format!("sha-of-{id}"), id };
         let (gate, waiting, fails) = (self.gate.clone(), Waiting::among(&self.waiting), self.fails.clone());
         self.generating.fetch_add(1, SeqCst);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
 
-use super::super::AnalysisError;
-use super::{Run, Stage, note, short};
+use super::{Run, Stage, note};
+use crate::analysis::AnalysisError;
 use crate::domain::rollout::{AlternativesPlan, Group};
 use crate::domain::sampling::Sampling;
 use crate::engine::{DrawnToken, Fork, GenerateRequest, GenerationEvent};
@@ -15,17 +15,14 @@ impl Run {
     pub(super) fn choice(&self) -> GenerateRequest {
         let keep = self.site.sequence.len();
         let seed = self.plan.sampling.seed;
-        let own = || self.plan.model.clone();
-        let (model, temperature, top_logprobs, banned, samples) = match &self.plan.alternatives {
-            AlternativesPlan::Sampled { count, temperature } => {
-                (own(), *temperature, 0, Some(self.site.original), *count)
-            }
+        let (temperature, top_logprobs, banned, samples) = match &self.plan.alternatives {
+            AlternativesPlan::Sampled { count, temperature } => (*temperature, 0, Some(self.site.original), *count),
             // The original may be among the likeliest.
-            AlternativesPlan::Top { model, k } => (model.clone().unwrap_or_else(own), 0.0, k + 1, None, 1),
-            AlternativesPlan::Given(_) => (own(), 0.0, 0, None, 0),
+            AlternativesPlan::Top { model: _, k } => (0.0, k + 1, None, 1),
+            AlternativesPlan::Given(_) => (0.0, 0, None, 0),
         };
         GenerateRequest {
-            model,
+            model: self.asked.id.clone(),
             token_ids: self.site.sequence.clone(),
             forks: vec![Fork { keep, forced: None, banned, samples: 0..samples }],
             sampling: Sampling { temperature, seed, ..Sampling::default() },
@@ -51,7 +48,7 @@ impl Run {
                 self.set.alternatives = self.alternatives(drawn)?;
                 self.stage = Stage::Chosen;
             }
-            None => return Err(short()),
+            None => return Err(AnalysisError::unasked()),
         }
         Ok(())
     }
@@ -66,7 +63,7 @@ impl Run {
         match &self.plan.alternatives {
             AlternativesPlan::Sampled { count, .. } => {
                 if drawn.len() != *count || drawn.iter().any(|token| token.id == self.site.original) {
-                    return Err(short());
+                    return Err(AnalysisError::unasked());
                 }
                 let mut merged: BTreeMap<u32, (usize, f32)> = BTreeMap::new();
                 for token in drawn {
@@ -80,7 +77,7 @@ impl Run {
             }
             AlternativesPlan::Top { model, k } => {
                 let model = model.as_ref().unwrap_or(&self.plan.model);
-                let Some(token) = drawn.into_iter().next() else { return Err(short()) };
+                let Some(token) = drawn.into_iter().next() else { return Err(AnalysisError::unasked()) };
                 let others = token.top.into_iter().filter(|(id, _)| *id != self.site.original).take(*k);
                 Ok(others.map(|(id, logprob)| named(model, id, logprob, None)).collect())
             }
