@@ -62,10 +62,10 @@ impl Analysis {
     }
 }
 
-/// Samples after forks of a sequence, whole ones only.
+/// Samples after forks of a sequence, whole ones only. Its first `prompt` tokens are the prompt.
 pub(super) fn drawing(
     model: &ModelRef,
-    sequence: &[u32],
+    (sequence, prompt): (&[u32], usize),
     forks: Vec<Fork>,
     sampling: &RolloutSampling,
 ) -> GenerateRequest {
@@ -76,6 +76,7 @@ pub(super) fn drawing(
         sampling: sampling.draws(),
         max_tokens: sampling.max_tokens,
         stop: sampling.stop.clone(),
+        stop_from: prompt,
         ignore_eos: false,
         top_logprobs: 0,
         every_token: false,

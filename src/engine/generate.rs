@@ -24,6 +24,9 @@ pub struct GenerateRequest {
     pub max_tokens: usize,
     /// Texts that end a sample. The sample's text ends before the first of them, wherever tokens begin and end.
     pub stop: Vec<String>,
+    /// How many of `token_ids` come before the text in which a stop string may begin: all of them where only what is drawn
+    /// counts.
+    pub stop_from: usize,
     /// Draw on past the tokens that end a sequence.
     pub ignore_eos: bool,
     /// How many of the likeliest tokens to report beside each one drawn.
@@ -96,7 +99,8 @@ pub struct Sample {
     /// The sample's number within its fork.
     pub number: usize,
     /// What was drawn after the fork (and its forced token), in full: a token that ends the sequence or spells a stop
-    /// string is there too. Their `text`s together are the text without the stop string and without special tokens.
+    /// string is there too. Their `text`s together are the text without the stop string and without special tokens. A
+    /// character that the fork parts is in it as a whole.
     pub tokens: Vec<DrawnToken>,
     pub finish: FinishReason,
 }

@@ -137,7 +137,8 @@ struct PoolDto {
     pass_at_k: BTreeMap<usize, f64>,
 }
 
-/// One completion of the response. The full response is the text of the kept tokens and the forced one, and `text`.
+/// One completion of the response. The full response is the text of the kept tokens and the forced one, and `text`, which begins
+/// with the whole of a character that the fork parts.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Rollout)]
 pub(super) struct RolloutDto {

@@ -110,6 +110,7 @@ impl Plan {
             sampling: self.sampling,
             max_tokens: prompt.max_tokens,
             stop: self.stop.clone(),
+            stop_from: prompt.tokens.ids.len(),
             ignore_eos: self.ignore_eos,
             top_logprobs: self.logprobs.unwrap_or(0),
             every_token: self.every_token,

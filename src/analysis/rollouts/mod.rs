@@ -80,10 +80,12 @@ impl Analysis {
         let site = self.site(source, answer, plan.position).await?;
         // The engine says the same, but only once the alternatives are drawn.
         let longest = Fork { keep: site.sequence.len(), forced: Some(site.original), banned: None, samples: 0..1 };
-        self.engine.check(&drawing(&model, &site.sequence, vec![longest], &plan.sampling)).map_err(|error| {
-            let text = |max| if site.prompt + 1 < max { "position" } else { site.prompt_field };
-            AnalysisError::of_length(error, "sampling.max_tokens", text)
-        })?;
+        self.engine.check(&drawing(&model, (&site.sequence, site.prompt), vec![longest], &plan.sampling)).map_err(
+            |error| {
+                let text = |max| if site.prompt + 1 < max { "position" } else { site.prompt_field };
+                AnalysisError::of_length(error, "sampling.max_tokens", text)
+            },
+        )?;
         run::begin(self.clone(), run::Order { site, plan, model, asked, save }).await
     }
 

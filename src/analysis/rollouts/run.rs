@@ -164,7 +164,8 @@ impl Run {
         let events = if request.is_empty() {
             stream::iter([Ok(GenerationEvent::Done(GenerationUsage::default()))]).boxed()
         } else {
-            let request = drawing(&self.set.model, &self.site.sequence, request, &self.plan.sampling);
+            let request =
+                drawing(&self.set.model, (&self.site.sequence, self.site.prompt), request, &self.plan.sampling);
             admitted(&*self.analysis.engine, request, &self.set.model, place).await?.events
         };
         let stride = (forks.len() / SUMMARIES).max(1);
@@ -228,7 +229,7 @@ impl Run {
         let forced = forced.filter(|&id| engine.text().piece_bytes(id).is_some());
         let before: Vec<u32> = self.site.kept().iter().copied().chain(forced).collect();
         off_the_reactor(move || {
-            let mut full = engine.text().spell(&before)?;
+            let mut full = engine.text().spell_whole(&before)?;
             let start = full.len();
             full.push_str(&drawn.text);
             let verdict = verifier::grade(&full, &answer);

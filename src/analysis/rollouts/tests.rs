@@ -270,6 +270,26 @@ async fn a_drawn_id_that_is_no_token_spells_nothing() {
 }
 
 #[tokio::test]
+async fn a_character_that_the_fork_parts_is_graded_whole() {
+    let fixture = Fixture::new().await;
+    let source = RolloutSource::Trajectory {
+        prompt: PromptInput::Text("Q".to_owned()),
+        response: ResponseInput::Text("A: 2√3".to_owned()),
+    };
+    // As the engine gives it: what is drawn begins with the character whose first two bytes are kept and forced.
+    let drawn = |number, text: &str| {
+        let token = DrawnToken { id: 51, logprob: -1.0, top: vec![], text: text.to_owned() };
+        GenerationEvent::Sample(Sample { fork: 0, number, tokens: vec![token], finish: FinishReason::Eos })
+    };
+    fixture.engine.will(vec![drawn(0, "√3"), drawn(1, "√4"), sample(1, 0, "3"), done(6, 0, 3)]);
+    let input = RolloutInput { source, answer: Some("2√3".to_owned()), plan: plan(5, given(&[65])), save: false };
+    let set = fixture.analysis.finished_rollouts(input).await.unwrap();
+    assert_eq!((set.rollouts[0].start, set.original.correct, set.original.samples), (4, 1, 2));
+    let asked = fixture.engine.requests.lock().unwrap();
+    assert_eq!((asked[0].token_ids.len(), asked[0].stop_from), (6, 1), "stop strings may begin in the kept response");
+}
+
+#[tokio::test]
 async fn a_model_that_is_exchanged_meanwhile_is_refused() {
     let fixture = Fixture::new().await;
     let trace = fixture.saved("Q", "aX").await;

@@ -139,7 +139,7 @@ impl Run {
             banned: None,
             samples,
         };
-        drawing(model, &subject.sequence, draws.into_iter().map(fork).collect(), &settings.sampling)
+        drawing(model, (&subject.sequence, subject.prompt), draws.into_iter().map(fork).collect(), &settings.sampling)
     }
 
     /// Takes what the engine has to say, as much as there is at once.
@@ -193,7 +193,10 @@ impl Run {
             let mut graded = Vec::with_capacity(drawn.len());
             for Drawn { position, text, tokens } in drawn {
                 if let std::collections::hash_map::Entry::Vacant(entry) = prefixes.entry(position) {
-                    entry.insert(engine.text().spell(&response[..end.unwrap_or(position + 1)])?);
+                    entry.insert(match end {
+                        Some(end) => engine.text().spell(&response[..end])?,
+                        None => engine.text().spell_whole(&response[..=position])?,
+                    });
                 }
                 let prefix = &prefixes[&position];
                 let right = *verdicts.entry((position, text)).or_insert_with_key(|(_, text)| {

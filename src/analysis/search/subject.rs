@@ -69,10 +69,12 @@ impl Analysis {
         };
         // The engine says the same, but only of the round that reaches so far.
         let longest = Fork { keep: subject.sequence.len(), forced: None, banned: None, samples: 0..1 };
-        self.engine.check(&drawing(model, &subject.sequence, vec![longest], &settings.sampling)).map_err(|error| {
-            let text = |max| if subject.prompt < max { response_field } else { prompt_field };
-            AnalysisError::of_length(error, "sampling.max_tokens", text)
-        })?;
+        self.engine
+            .check(&drawing(model, (&subject.sequence, subject.prompt), vec![longest], &settings.sampling))
+            .map_err(|error| {
+                let text = |max| if subject.prompt < max { response_field } else { prompt_field };
+                AnalysisError::of_length(error, "sampling.max_tokens", text)
+            })?;
         let mut known = None;
         if let Some(trace) = &trace {
             known = of_trace(trace, model);

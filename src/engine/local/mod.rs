@@ -132,7 +132,7 @@ impl LocalEngine {
         })
     }
 
-    fn check(&self, request: &ScoreRequest) -> Result<(), EngineError> {
+    fn check_score(&self, request: &ScoreRequest) -> Result<(), EngineError> {
         let tokens = request.token_ids.len();
         let max = self.models.scored_context(request.model.as_deref())?;
         if tokens > max {
@@ -260,7 +260,8 @@ impl Engine for LocalEngine {
         requests: Vec<ScoreRequest>,
     ) -> BoxFuture<'_, Result<Vec<Result<ScoredResponse, EngineError>>, EngineError>> {
         async move {
-            let refused: Vec<Option<EngineError>> = requests.iter().map(|request| self.check(request).err()).collect();
+            let refused: Vec<Option<EngineError>> =
+                requests.iter().map(|request| self.check_score(request).err()).collect();
             let sound: Vec<ScoreRequest> =
                 requests.into_iter().zip(&refused).filter(|(_, error)| error.is_none()).map(|(r, _)| r).collect();
             let mut scores = if sound.is_empty() { vec![] } else { self.queue.enter(sound)?.wait().await? }.into_iter();

@@ -95,7 +95,7 @@ impl Chances<'_> {
 
 fn draw(logits: &[f32], sampling: &Sampling, uniform: f64) -> u32 {
     let (likeliest, max) = likeliest(logits);
-    if sampling.temperature == 0.0 || sampling.top_k == 1 {
+    if sampling.greedy() || sampling.top_k == 1 {
         return likeliest;
     }
     let scale = Scale { max, temperature: sampling.temperature };

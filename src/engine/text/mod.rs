@@ -24,6 +24,7 @@ pub use self::prompt::PromptTokens;
 
 use self::chat::ChatTemplate;
 use self::pieces::Pieces;
+pub(crate) use self::pieces::whole_characters;
 use super::EngineError;
 use super::local::checkpoint::ModelConfig;
 use super::local::checkpoint::gguf_reader::Metadata;
@@ -122,6 +123,35 @@ impl TextCodec {
     /// The text that the bytes of ids make together, a leading space kept; bytes that are no UTF-8 read U+FFFD.
     pub fn spell(&self, ids: &[u32]) -> Result<String, EngineError> {
         Ok(self.spelled(ids)?.0)
+    }
+
+    /// The text that ids spell, but for a character at its end that is not complete: what is drawn after them begins with
+    /// it.
+    pub fn spell_whole(&self, ids: &[u32]) -> Result<String, EngineError> {
+        let mut text = self.spell(ids)?;
+        if self.open_bytes(ids) > 0 && text.ends_with(char::REPLACEMENT_CHARACTER) {
+            text.pop();
+        }
+        Ok(text)
+    }
+
+    /// How many bytes at the end of what ids spell begin a character that is not complete.
+    pub fn open_bytes(&self, ids: &[u32]) -> usize {
+        // A character has at most four bytes.
+        let last = self.last_bytes(ids, 4);
+        last.len() - whole_characters(&last)
+    }
+
+    /// The last bytes of the text that ids spell, at least `count` of them if there are so many.
+    pub(crate) fn last_bytes(&self, ids: &[u32], count: usize) -> Vec<u8> {
+        let mut bytes = 0;
+        let enough = |id: &&u32| {
+            let before = bytes;
+            bytes += self.piece_bytes(**id).map_or(0, |piece| piece.len());
+            before < count
+        };
+        let last = ids.iter().rev().take_while(enough).count();
+        ids[ids.len() - last..].iter().flat_map(|&id| self.piece_bytes(id).unwrap_or_default().into_owned()).collect()
     }
 
     /// A token's own text. U+FFFD stands for a part of a character, and for an id that is no token.

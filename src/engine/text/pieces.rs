@@ -145,6 +145,20 @@ pub(super) fn spell<'a>(tokens: impl IntoIterator<Item = Cow<'a, [u8]>>) -> Spel
     Spelled { text, spans }
 }
 
+/// How many of `bytes` are whole characters. Bytes that can be no character count as whole.
+pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    loop {
+        match std::str::from_utf8(&bytes[whole..]) {
+            Ok(_) => return bytes.len(),
+            Err(error) => match error.error_len() {
+                Some(broken) => whole += error.valid_up_to() + broken,
+                None => return whole + error.valid_up_to(),
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

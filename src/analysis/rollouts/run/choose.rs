@@ -28,6 +28,7 @@ impl Run {
             sampling: Sampling { temperature, seed, ..Sampling::default() },
             max_tokens: 1,
             stop: Vec::new(),
+            stop_from: keep,
             ignore_eos: false,
             top_logprobs,
             every_token: false,

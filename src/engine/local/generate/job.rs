@@ -242,13 +242,15 @@ impl<D: Decoder> Job<D> {
         let chances = distribution.chances(at.banned);
         let request = self.request();
         let prefix = request.token_ids[..at.keep].iter().copied().chain(at.forced);
-        let draws = Draws::new(request.sampling.seed, prefix);
+        let prefix: Vec<u32> = prefix.collect();
+        let draws = Draws::new(request.sampling.seed, prefix.iter().copied());
+        let speller = speller_after(&prefix, request, codec);
         let first = |number| {
             let mut sample = Growing {
                 fork,
                 number,
                 tokens: vec![],
-                speller: Speller::default(),
+                speller: speller.clone(),
                 draws: draws.clone(),
                 has_own_page: true,
                 strand: Strand::new(cache.clone()),
@@ -375,6 +377,18 @@ impl<C: KvCache> Growing<C> {
         self.tokens.push(DrawnToken { id, logprob: next.logprob(id), top: next.top(request.top_logprobs), text });
         finish
     }
+}
+
+/// What spells samples that follow `prefix`.
+fn speller_after(prefix: &[u32], request: &GenerateRequest, codec: &TextCodec) -> Speller {
+    let open = codec.open_bytes(prefix);
+    let longest = request.stop.iter().map(String::len).max().unwrap_or(0);
+    let mut before = codec.last_bytes(&prefix[request.stop_from.min(prefix.len())..], longest.saturating_sub(1));
+    if before.len() < open {
+        before = codec.last_bytes(prefix, open);
+        before.drain(..before.len() - open);
+    }
+    Speller::after(before, open)
 }
 
 /// Draws for many samples at once.

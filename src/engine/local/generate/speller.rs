@@ -1,29 +1,39 @@
 //! The text of a sample while it grows: whole characters only, and nothing that may turn out to begin a stop string.
 
+use crate::engine::text::whole_characters;
+
 /// Spells a sample's tokens and watches for stop strings, across tokens.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Speller {
     bytes: Vec<u8>,
-    /// How many bytes have been given out.
+    /// How many bytes have been given out, or were there before.
     given: usize,
 }
 
 impl Speller {
+    /// Goes on after a text that ends with `before`, where a stop string may begin. The text's last `open` bytes begin a
+    /// character; they are given out with its end.
+    pub(super) fn after(before: Vec<u8>, open: usize) -> Self {
+        let given = before.len() - open;
+        Self { bytes: before, given }
+    }
+
     /// Adds a token's bytes. Returns the text that has become certain, and whether a stop string ends it.
     pub(super) fn push(&mut self, token: &[u8], stop: &[String]) -> (String, bool) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(token);
         let longest = stop.iter().map(String::len).max().unwrap_or(0);
-        // A stop string that is complete now ends in the new bytes.
-        let from = before.saturating_sub(longest.saturating_sub(1)).max(self.given);
+        // A stop string that is complete now ends in the new bytes. It may begin in what was there before, but not in what
+        // was given out since: that could begin none.
+        let from = before.saturating_sub(longest.saturating_sub(1));
         let found = stop.iter().filter_map(|stop| find(&self.bytes[from..], stop.as_bytes())).min();
         if let Some(at) = found {
-            self.bytes.truncate(from + at);
+            self.bytes.truncate((from + at).max(self.given));
             return (self.finish(), true);
         }
         let open = &self.bytes[self.given..];
-        let held = stop.iter().map(|stop| open_end(open, stop.as_bytes())).max().unwrap_or(0);
-        let certain = whole_characters(&open[..open.len() - held]);
+        let held = stop.iter().map(|stop| open_end(&self.bytes, stop.as_bytes())).max().unwrap_or(0);
+        let certain = whole_characters(&open[..open.len().saturating_sub(held)]);
         (self.give(self.given + certain), false)
     }
 
@@ -48,20 +58,6 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
 fn open_end(bytes: &[u8], needle: &[u8]) -> usize {
     let most = needle.len().saturating_sub(1).min(bytes.len());
     (1..=most).rev().find(|&count| bytes.ends_with(&needle[..count])).unwrap_or(0)
-}
-
-/// How many of `bytes` are whole characters. Bytes that can be no character count as whole.
-fn whole_characters(bytes: &[u8]) -> usize {
-    let mut whole = 0;
-    loop {
-        match std::str::from_utf8(&bytes[whole..]) {
-            Ok(_) => return bytes.len(),
-            Err(error) => match error.error_len() {
-                Some(broken) => whole += error.valid_up_to() + broken,
-                None => return whole + error.valid_up_to(),
-            },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -112,6 +108,28 @@ mod tests {
         );
         assert_eq!(spell(&[b"a\n"], &["\n\nQ"]), (vec!["a".into(), "\n".into()], false));
         assert_eq!(spell(&[b"aa", b"ab"], &["aab"]), (vec!["".into(), "a".into()], true));
+    }
+
+    #[test]
+    fn a_stop_string_may_begin_in_the_text_before() {
+        let stop = ["\n\nQuestion:".to_owned()];
+        let after = |before: &str| Speller::after(before.as_bytes().to_vec(), 0);
+        let mut speller = after("18.\n\n");
+        assert_eq!(speller.push(b"Quest", &stop), (String::new(), false));
+        assert_eq!(speller.push(b"ion: x", &stop), (String::new(), true));
+        let mut speller = after("\n");
+        assert_eq!(speller.push(b"\nQ", &stop), (String::new(), false));
+        assert_eq!(speller.push(b"uarry", &stop), ("\nQuarry".to_owned(), false));
+        // One that was complete before stops nothing.
+        assert_eq!(after("\n\nQuestion:").push(b" x", &stop), (" x".to_owned(), false));
+    }
+
+    #[test]
+    fn a_character_that_was_open_before_comes_whole() {
+        let root = "√".as_bytes();
+        let mut speller = Speller::after([b"2", &root[..2]].concat(), 2);
+        assert_eq!(speller.push(&root[2..], &[]), ("√".to_owned(), false));
+        assert_eq!(speller.push(b"3", &[]), ("3".to_owned(), false));
     }
 
     #[test]

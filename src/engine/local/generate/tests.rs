@@ -132,6 +132,7 @@ fn request(token_ids: Vec<u32>, forks: Vec<Fork>) -> GenerateRequest {
         sampling: Sampling { temperature: 1.0, top_p: 0.95, seed: 3, ..Sampling::default() },
         max_tokens: 40,
         stop: vec![],
+        stop_from: usize::MAX,
         ignore_eos: false,
         top_logprobs: 2,
         every_token: false,

@@ -129,6 +129,8 @@ fn temperature_zero_takes_the_first_of_the_likeliest() {
     let logits = [0.0, 3.0, 3.0, 1.0];
     let distribution = Distribution::new(&logits).unwrap();
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+    let nearly = Sampling { temperature: 1e-40, ..Sampling::default() };
+    assert_eq!(distribution.chances(None).draw(&nearly, 0.99), 1);
     assert_eq!(distribution.chances(None).draw(&greedy, 0.99), 1);
     assert_eq!(distribution.chances(Some(1)).draw(&greedy, 0.99), 2);
     assert_eq!(distribution.top(3).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2, 3]);
