@@ -1,5 +1,6 @@
 """Nothing is left of clients that leave, caches stay within their budget, and overload is told, on SmolLM2's real weights."""
 
+import contextlib
 import json
 import os
 import random
@@ -38,8 +39,14 @@ def data_files(server: Server) -> set[str]:
     return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
 
 
-def open_files(server: Server) -> int:
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+def connections(server: Server) -> int:
+    """Open sockets. Handles on the database may come and go: it has a pool of them."""
+    handles = Path(f"/proc/{server.process.pid}/fd")
+    links = []
+    for handle in handles.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(handle))
+    return sum(link.startswith("socket:") for link in links)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_ten_streams_that_break_off_leave_nothing_behind(server):
 
     before = answers()
     settled(server)
-    cached, files, handles = metric(server, "linchpin_cache_bytes"), data_files(server), open_files(server)
+    cached, files, sockets = metric(server, "linchpin_cache_bytes"), data_files(server), connections(server)
     assert cached > 0
 
     def client(number: int) -> int:
@@ -111,31 +118,33 @@ def test_ten_streams_that_break_off_leave_nothing_behind(server):
     with ThreadPoolExecutor(10) as clients:
         assert sum(clients.map(client, range(10))) > 10
     settled(server)
-    # What is read of the prompts may stay, for who comes next; what was drawn may not.
-    assert metric(server, "linchpin_cache_bytes") == cached
+    # What was read of the prompts may stay, for who comes next; what was drawn may not.
+    assert metric(server, "linchpin_cache_bytes") <= cached
     assert data_files(server) == files
     stored = server.http.get(f"{server.url}/v1/traces/{trace['id']}").json()
-    assert stored["rollouts"] == [] and stored["searches"] == [] and stored == trace
+    assert stored == trace and "rollouts" not in stored and "searches" not in stored
     # Connections close a moment after their clients.
     server.http.close()
     for _ in range(100):
-        if open_files(server) <= handles:
+        if connections(server) <= sockets:
             break
         time.sleep(0.05)
-    assert open_files(server) <= handles
+    assert connections(server) <= sockets
     assert answers() == before, "what is drawn depends on what happened before"
+    settled(server)
+    assert metric(server, "linchpin_cache_bytes") == cached
 
 
 def test_a_flood_of_long_prompts_stays_within_the_cache(smollm2_gguf):
-    """Forty prompts of some 800 tokens, all different, whose caches together are ten times the budget."""
-    budget, queue = 160, 16
+    """Thirty prompts of some 400 tokens, all different, whose caches together are many times the budget."""
+    budget, queue = 64, 10
     with Server(
         smollm2_gguf, "--device", "cpu", "--dtype", "f32", "--cache-mb", str(budget), "--queue", str(queue)
     ) as server:
-        body = {"max_tokens": 40, "n": 4, "ignore_eos": True, "seed": 1}
+        body = {"max_tokens": 24, "n": 4, "ignore_eos": True, "seed": 1}
 
         def prompt(number: int) -> str:
-            return " ".join(f"{number} and {at}" for at in range(160))
+            return " ".join(f"{number} and {at}" for at in range(80))
 
         def ask(number: int) -> requests.Response:
             return requests.post(server.url + "/v1/completions", json=body | {"prompt": prompt(number)}, timeout=600)
@@ -154,8 +163,8 @@ def test_a_flood_of_long_prompts_stays_within_the_cache(smollm2_gguf):
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        with ThreadPoolExecutor(40) as clients:
-            answers = list(clients.map(ask, range(40)))
+        with ThreadPoolExecutor(30) as clients:
+            answers = list(clients.map(ask, range(30)))
         stop.set()
         watcher.join()
 
