@@ -11,8 +11,10 @@ that ends a sample early, from SmolLM2-135M:
   linchpin, f32        one POST /v1/completions with n = 64; the seconds are the HTTP client's
   linchpin, as stored  the same, on the quantised file (widened at every step)
   transformers, f32    generate(num_return_sequences=64)
-  llama.cpp, as stored the quantised file, 64 sequences that share the prefix's cache, all in one batch a step
+  llama.cpp, as stored the quantised file, all 64 sequences in one batch a step, each with a copy of the prefix's cache,
+                       flash attention on: the fastest of its settings
   llama.cpp, f32       the same on the weights widened to f32
+  llama.cpp, unified   the same with one cache that the sequences share, `kv_unified`, flash attention off (with it, slower)
 
 They take turns (A B C, A B C, ...). tokens/s is 64 x 128 over the seconds, reading the prefix included. --curve draws n = 1
 to 256 samples of 64 tokens with Linchpin alone.
@@ -79,7 +81,7 @@ class Transformers:
 class LlamaCpp:
     """llama.cpp through its C interface: the prefix once, copied to 64 sequences, and one batch a step."""
 
-    def __init__(self, model: Path, threads: int):
+    def __init__(self, model: Path, threads: int, unified: bool = False):
         import llama_cpp
 
         self.api = api = llama_cpp
@@ -88,11 +90,13 @@ class LlamaCpp:
         api.llama_backend_init()
         self.model = api.llama_model_load_from_file(str(model).encode(), api.llama_model_default_params())
         params = api.llama_context_default_params()
-        params.n_ctx = PREFIX + SAMPLES * (TOKENS + 1)
+        # Apart, each sequence has the same part of the context.
+        params.n_ctx = PREFIX + SAMPLES * (TOKENS + 1) if unified else SAMPLES * 512
         params.n_batch = params.n_ubatch = 512
         params.n_seq_max = SAMPLES
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
+        params.kv_unified = unified
+        params.flash_attn_type = 0 if unified else 1
         self.context = api.llama_init_from_model(self.model, params)
         assert self.context, "llama.cpp refuses the context"
         self.batch = api.llama_batch_init(512, 0, 1)
@@ -167,6 +171,7 @@ def main() -> None:
     else:
         engines["llama.cpp, as stored"] = lambda: LlamaCpp(gguf, options.threads)
         engines["llama.cpp, f32"] = lambda: LlamaCpp(widened(gguf), options.threads)
+        engines["llama.cpp, unified, f32"] = lambda: LlamaCpp(widened(gguf), options.threads, unified=True)
     running = {name: start() for name, start in engines.items()}
     rates = {name: [] for name in running}
     for round_ in range(options.rounds):

@@ -3,7 +3,8 @@
 //! The shared sequence of a request is read once; its forks and samples go on from the same keys and values. In each step
 //! every request gets its share of the rows, samples that end make room for others at once, and memory stays within a
 //! budget: first what is only kept for later requests goes, then samples give up their caches and read what they drew again
-//! when their turn comes. As a row's numbers do not depend on the rows beside it, none of this can be seen in what is drawn.
+//! when their turn comes. On the CPU a row's numbers do not depend on the rows beside it, and none of this can be seen in what is
+//! drawn; on a GPU the last bits may differ, and with them a draw that is a close call.
 
 mod job;
 mod order;
