@@ -185,6 +185,7 @@ impl TokenLimit {
             TokenLimit::Fitting(most) => Ok(most.min(rest)),
         }
     }
+
     /// The engine's refusal of a length, by the field that asks for too much: this limit, or else the `prompt`.
     pub(super) fn refusal(self, error: EngineError, prompt: &str) -> AnalysisError {
         match self {
