@@ -157,12 +157,13 @@ impl Analysis {
 
 /// Those of `given` that are not among `stored`. Fails if another record has the id of one of them.
 fn missing<A: Attachment + PartialEq>(stored: &[A], given: &[A]) -> Result<Vec<AttachmentRow>, StoreError> {
-    let stored: HashMap<&str, &A> = stored.iter().map(|record| (record.id(), record)).collect();
+    let stored: HashMap<&str, &A> = stored.iter().map(|record| (record.key().id, record)).collect();
     let mut missing = Vec::new();
     for record in given {
-        match stored.get(record.id()) {
+        let id = record.key().id;
+        match stored.get(id) {
             Some(known) if *known == record => {}
-            Some(_) => return Err(A::KIND.taken(record.id().to_owned())),
+            Some(_) => return Err(A::KIND.taken(id.to_owned())),
             None => missing.push(AttachmentRow::new(record)?),
         }
     }

@@ -13,14 +13,18 @@ pub trait Attachment: Serialize + DeserializeOwned + Send + 'static {
     /// Where records of this kind are.
     const KIND: AttachmentKind;
 
-    /// The record's id.
-    fn id(&self) -> &str;
+    /// What the record is found by.
+    fn key(&self) -> Key<'_>;
+}
 
+/// The columns of a record beside its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    pub id: &'a str,
     /// The trace that it belongs to, if to any.
-    fn trace_id(&self) -> Option<&str>;
-
+    pub trace_id: Option<&'a str>,
     /// Unix seconds.
-    fn created(&self) -> i64;
+    pub created: i64,
 }
 
 /// What kinds of records belong to traces.
@@ -64,32 +68,16 @@ impl AttachmentKind {
 impl Attachment for RolloutSet {
     const KIND: AttachmentKind = AttachmentKind::Rollouts;
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
-    }
-
-    fn created(&self) -> i64 {
-        self.created
+    fn key(&self) -> Key<'_> {
+        Key { id: &self.id, trace_id: self.trace_id.as_deref(), created: self.created }
     }
 }
 
 impl Attachment for SearchRecord {
     const KIND: AttachmentKind = AttachmentKind::Search;
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
-    }
-
-    fn created(&self) -> i64 {
-        self.created
+    fn key(&self) -> Key<'_> {
+        Key { id: &self.id, trace_id: self.trace_id.as_deref(), created: self.created }
     }
 }
 
@@ -106,16 +94,17 @@ pub struct AttachmentRow {
 impl AttachmentRow {
     /// Fails on a record that names no trace: it belongs nowhere.
     pub fn new<A: Attachment>(record: &A) -> Result<Self, StoreError> {
-        let Some(trace_id) = record.trace_id() else {
-            return Err(StoreError::Internal(format!("{} belongs to no trace", record.id())));
+        let Key { id, trace_id, created } = record.key();
+        let Some(trace_id) = trace_id else {
+            return Err(StoreError::Internal(format!("{id} belongs to no trace")));
         };
         Ok(Self {
             kind: A::KIND,
-            id: record.id().to_owned(),
+            id: id.to_owned(),
             trace_id: trace_id.to_owned(),
-            created: record.created(),
+            created,
             body: serde_json::to_string(record)
-                .map_err(|error| StoreError::Internal(format!("{} is not JSON: {error}", record.id())))?,
+                .map_err(|error| StoreError::Internal(format!("{id} is not JSON: {error}")))?,
         })
     }
 

@@ -13,7 +13,7 @@ use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-pub use attachments::{Attachment, AttachmentKind, AttachmentRow};
+pub use attachments::{Attachment, AttachmentKind, AttachmentRow, Key};
 pub use error::StoreError;
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
 
