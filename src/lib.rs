@@ -92,3 +92,4 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod store;
+pub mod train;
