@@ -1,6 +1,7 @@
 //! The commands. Each one reads its settings, builds what it needs of the library, and turns its outcome into an exit
 //! code; nothing here is worth calling from elsewhere.
 
+mod gradients;
 mod lines;
 mod openapi;
 mod score;
@@ -29,6 +30,8 @@ enum Command {
     Score(score::ScoreArgs),
     /// Grade a file of responses against their reference answers; no model involved
     Verify(verify::VerifyArgs),
+    /// Compute one batch's loss and gradients, to check training against other software
+    Gradients(gradients::GradientsArgs),
     /// Write the OpenAPI description of the HTTP API
     Openapi(openapi::OpenApiArgs),
 }
@@ -38,6 +41,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Score(args) => score::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Gradients(args) => gradients::run(args),
         Command::Openapi(args) => openapi::run(args),
     };
     match outcome {

@@ -5,58 +5,81 @@
 //! from its last checkpoint to the same losses, and to the same weights on the CPU.
 //!
 //! Every loss is a function of the log probabilities that the policy gives to the tokens of the examples' responses (and,
-//! for one, of its divergence from the reference), so [`loss`] is plain arithmetic on the host, and a [`learner`] is what
+//! for one, of its divergence from the reference), so `loss` is plain arithmetic on the host, and a `learner` is what
 //! computes those numbers and carries their gradients back to the weights: `cpu`, written for speed, or `tensor`, in
 //! candle, which runs on GPUs and is the slow twin that the other is tested against.
 //!
 //! This room is blocking and owns no thread; it knows nothing of jobs, of the database or of HTTP.
 
+mod base;
+mod batch;
+mod checkpoint;
+mod cpu;
 mod error;
 mod example;
+mod layout;
+mod learner;
+mod loss;
+mod metrics;
+mod optimizer;
+mod order;
+mod output;
+mod parameters;
 mod plan;
+mod references;
+mod tensor;
+mod trainer;
+#[cfg(test)]
+mod twin;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
+pub use base::{Base, BaseOptions};
 pub use error::TrainError;
 pub use example::{Completion, Examples, Pair};
+pub use parameters::{Parameter, Parameters};
 pub use plan::{
     Arguments, LoraConfig, Method, Objective, Preference, PreferenceLoss, Reduction, SchedulerType, TrainingPlan,
 };
 
-use crate::engine::local::{DeviceChoice, DtypeChoice};
-
-/// How a base is held for training.
-#[derive(Debug, Clone)]
-pub struct BaseOptions {
-    pub dtype: DtypeChoice,
-    pub device: DeviceChoice,
-    /// Threads that compute; all cores if `None`.
-    pub threads: Option<usize>,
-    /// A PEFT folder to go on from.
-    pub start_adapter: Option<PathBuf>,
-}
-
-/// A model to train.
-pub struct Base {
-    _options: BaseOptions,
-}
-
-impl Base {
-    /// Opens a Hugging Face folder, a GGUF file or a Hub id. Takes seconds.
-    pub fn open(_model: &str, options: BaseOptions) -> Result<Self, TrainError> {
-        Ok(Self { _options: options })
-    }
-}
+use self::trainer::Trainer;
+use crate::engine::local::checkpoint::hex;
 
 /// What a run reads and writes.
 pub struct Run<'a> {
     pub plan: &'a TrainingPlan,
     pub examples: &'a Examples,
-    /// Where checkpoints are kept. A run goes on from the one that it finds there.
+    /// Where checkpoints are kept; made if it is missing. A run goes on from the one that it finds there.
     pub folder: &'a Path,
     /// Where the trained adapter (or model) is written at the end.
     pub output: &'a Path,
+    /// Asked between layers to let requests go first.
+    pub pace: Arc<dyn Pace>,
+}
+
+/// Who decides when training lets others compute.
+pub trait Pace: Send + Sync {
+    /// Returns once training may go on.
+    fn rest(&self);
+
+    /// How long all rests were together.
+    fn rested(&self) -> Duration;
+}
+
+/// Training that has the machine to itself.
+pub struct FullSpeed;
+
+impl Pace for FullSpeed {
+    fn rest(&self) {}
+
+    fn rested(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What a finished run comes to.
@@ -78,8 +101,11 @@ pub struct StepMetrics {
 }
 
 /// Who watches a run.
-pub trait Observer {
-    /// Asked before each step, `step` from 0; breaking ends the run with [`TrainError::Cancelled`].
+pub trait Observer: Send {
+    /// The run goes on after this many steps: what was told of later ones is told again.
+    fn resumed(&mut self, _step: usize) {}
+    /// Asked before each step, `step` from 0; breaking ends the run with [`TrainError::Cancelled`], a checkpoint of the
+    /// steps so far being kept.
     fn before_step(&mut self, step: usize, total: usize) -> ControlFlow<()>;
     /// Every `logging_steps` steps, and after the last.
     fn logged(&mut self, metrics: StepMetrics);
@@ -90,6 +116,149 @@ pub trait Observer {
 }
 
 /// Trains, blocking, until the last step or a cancellation.
-pub fn train(_base: &Base, _run: Run<'_>, _observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-    Err(TrainError::NoExamples)
+///
+/// # Errors
+/// See [`TrainError`]; whatever it is, the last checkpoint stays.
+pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    let Run { plan, examples, folder, output, pace } = run;
+    output::check(&plan.method, &base.origin())?;
+    std::fs::create_dir_all(folder).map_err(TrainError::disk(folder))?;
+    let mut trainer = Trainer::new(base, plan, examples, pace.clone())?;
+    let fingerprint = fingerprint(base, plan, examples)?;
+    let resumed_from = trainer.resume(folder, &fingerprint)?.then_some(trainer.step);
+    if let Some(step) = resumed_from {
+        observer.resumed(step);
+    }
+    let (first, total) = (trainer.step, trainer.total_steps());
+    trainer.prepare(Some(folder), &mut || match observer.before_step(first, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(TrainError::Cancelled),
+    })?;
+    let mut last_checkpoint = resumed_from;
+    let (mut since, mut rested) = (Instant::now(), pace.rested());
+    while trainer.step < total {
+        if observer.before_step(trainer.step, total).is_break() {
+            trainer.save(folder, &fingerprint)?;
+            observer.saved(trainer.step);
+            return Err(TrainError::Cancelled);
+        }
+        let rows = trainer.rows_of_step(trainer.step);
+        let step = trainer.advance(&rows, total).map_err(|error| with_checkpoint(error, last_checkpoint))?;
+        if pace.rested() > rested {
+            observer.yielded((pace.rested() - rested).as_secs_f64());
+            rested = pace.rested();
+        }
+        if trainer.step.is_multiple_of(plan.arguments.logging_steps) || trainer.step == total {
+            observer.logged(trainer.report(step, since.elapsed().as_secs_f64()));
+            since = Instant::now();
+        }
+        if trainer.step.is_multiple_of(plan.arguments.save_steps) || trainer.step == total {
+            trainer.save(folder, &fingerprint)?;
+            last_checkpoint = Some(trainer.step);
+            observer.saved(trainer.step);
+        }
+    }
+    output::save(output, &plan.method, &base.origin(), &trainer.parameters)?;
+    Ok(Outcome { steps: total, resumed_from })
+}
+
+/// What a step over all examples as one batch computes, for checking it against other software.
+pub struct Inspection<'a> {
+    trainer: Trainer<'a>,
+    rows: Vec<usize>,
+    total: usize,
+    output: (&'a Base, &'a TrainingPlan),
+}
+
+impl<'a> Inspection<'a> {
+    /// `total` is the number of steps that the schedule is laid out for.
+    ///
+    /// # Errors
+    /// As [`train`].
+    pub fn new(
+        base: &'a Base,
+        plan: &'a TrainingPlan,
+        examples: &'a Examples,
+        total: usize,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Trainer::new(base, plan, examples, Arc::new(FullSpeed))?;
+        trainer.prepare(None, &mut || Ok(()))?;
+        Ok(Self { trainer, rows: (0..examples.len()).collect(), total, output: (base, plan) })
+    }
+
+    /// Loss and gradients of the batch, nothing being changed.
+    ///
+    /// # Errors
+    /// As [`train`].
+    pub fn gradients(&mut self) -> Result<StepMetrics, TrainError> {
+        let grad_norm = self.trainer.gradients(&self.rows)?;
+        Ok(self.trainer.report(trainer::Step { grad_norm, learning_rate: 0.0 }, 0.0))
+    }
+
+    /// One optimizer step on the batch.
+    ///
+    /// # Errors
+    /// As [`train`].
+    pub fn step(&mut self) -> Result<StepMetrics, TrainError> {
+        let began = Instant::now();
+        let step = self.trainer.advance(&self.rows, self.total)?;
+        Ok(self.trainer.report(step, began.elapsed().as_secs_f64()))
+    }
+
+    /// What is trained, with the gradients of the last batch.
+    pub fn parameters(&self) -> &Parameters {
+        &self.trainer.parameters
+    }
+
+    /// Writes the adapter or the model as it is now.
+    ///
+    /// # Errors
+    /// [`TrainError::Disk`].
+    pub fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        let (base, plan) = self.output;
+        output::save(folder, &plan.method, &base.origin(), &self.trainer.parameters)
+    }
+}
+
+impl Parameters {
+    /// Writes the values, or the gradients, as one safetensors file.
+    ///
+    /// # Errors
+    /// [`TrainError::Disk`].
+    pub fn write(&self, path: &Path, gradients: bool) -> Result<(), TrainError> {
+        let part = |p: &Parameter| checkpoint::bytes(if gradients { &p.gradient } else { &p.values });
+        let tensors: Vec<_> = self.0.iter().map(|p| (p.name.clone(), p.shape.clone(), part(p))).collect();
+        checkpoint::write(path, &tensors, std::collections::HashMap::new())
+    }
+}
+
+fn with_checkpoint(error: TrainError, last: Option<usize>) -> TrainError {
+    match error {
+        TrainError::Diverged { step, rows, what, last_checkpoint: _ } => {
+            TrainError::Diverged { step, rows, what, last_checkpoint: last }
+        }
+        other => other,
+    }
+}
+
+/// Which run a checkpoint is of: everything that its numbers depend on.
+fn fingerprint(base: &Base, plan: &TrainingPlan, examples: &Examples) -> Result<String, TrainError> {
+    let plan = serde_json::to_string(plan).map_err(|error| TrainError::Internal(error.to_string()))?;
+    let mut hash = Sha256::new().chain_update(base.fingerprint()).chain_update(plan);
+    match examples {
+        Examples::Completions(rows) => rows.iter().for_each(|row| update(&mut hash, row, None)),
+        Examples::Pairs(pairs) => pairs.iter().for_each(|pair| {
+            update(&mut hash, &pair.chosen, pair.chosen_weights.as_deref());
+            update(&mut hash, &pair.rejected, pair.rejected_weights.as_deref());
+        }),
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn update(hash: &mut Sha256, completion: &Completion, weights: Option<&[f32]>) {
+    hash.update((completion.token_ids.len() as u64).to_le_bytes());
+    hash.update((completion.response_start as u64).to_le_bytes());
+    completion.token_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    hash.update([u8::from(weights.is_some())]);
+    weights.unwrap_or(&[]).iter().for_each(|weight| hash.update(weight.to_le_bytes()));
 }

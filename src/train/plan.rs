@@ -105,6 +105,9 @@ pub struct Arguments {
     pub save_steps: usize,
     /// Keep each layer's input only, and compute the rest again for the gradients.
     pub gradient_checkpointing: bool,
+    /// Put examples of like length together. Saves no work here, for nothing is ever padded; it evens out nothing but
+    /// the memory of a step.
+    pub group_by_length: bool,
     pub seed: u64,
 }
 
@@ -120,14 +123,7 @@ pub enum SchedulerType {
 impl Preference {
     /// The published cDPO.
     pub fn published(loss: PreferenceLoss) -> Self {
-        Self {
-            loss,
-            reduction: Reduction::Sequence,
-            beta: 0.1,
-            rpo_alpha: 1.0,
-            tdpo_alpha: 0.5,
-            label_smoothing: 0.0,
-        }
+        Self { loss, reduction: Reduction::Sequence, beta: 0.1, rpo_alpha: 1.0, tdpo_alpha: 0.5, label_smoothing: 0.0 }
     }
 }
 
@@ -164,6 +160,7 @@ impl Arguments {
             logging_steps: 10,
             save_steps: 100,
             gradient_checkpointing: false,
+            group_by_length: false,
             seed: 42,
         }
     }

@@ -31,8 +31,8 @@ pub(crate) struct LoraWeights {
     /// `[rank, inputs]`
     pub(crate) a: Vec<f32>,
     /// `[outputs, rank]`
-    b: Vec<f32>,
-    scale: f32,
+    pub(crate) b: Vec<f32>,
+    pub(crate) scale: f32,
 }
 
 impl LoraWeights {

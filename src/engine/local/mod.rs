@@ -6,21 +6,21 @@
 //! gives up the place, and a pass that nobody waits for ends at its next layer. [`LocalEngine::generate`] takes a place
 //! too; from there the [`generate`] room draws step by step, in turns with the passes.
 
-mod adapter;
+pub(crate) mod adapter;
 mod cache;
 pub mod checkpoint;
-mod cpu;
-mod decoder;
-mod device;
+pub(crate) mod cpu;
+pub(crate) mod decoder;
+pub(crate) mod device;
 mod generate;
-mod projection;
+pub(crate) mod projection;
 mod queue;
 mod registry;
 mod sampler;
 mod tensor;
 mod turns;
 #[cfg(test)]
-mod twin;
+pub(crate) mod twin;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -23,28 +23,28 @@ use crate::engine::local::projection::ProjectionMap;
 
 /// A model's weights in the CPU's layout.
 pub(crate) struct CpuModel {
-    pub(super) config: ModelConfig,
+    pub(crate) config: ModelConfig,
     /// Read a row a token; the rows that no token asks for are never touched.
-    pub(super) embedding: StoredTensor,
-    pub(super) precision: Precision,
-    pub(super) layers: Vec<Layer>,
-    pub(super) norm: Vec<f32>,
-    pub(super) head: Matrix,
+    pub(crate) embedding: StoredTensor,
+    pub(crate) precision: Precision,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) head: Matrix,
     /// Inverse frequencies of the rotation, `head_dim / 2`.
-    pub(super) frequencies: Vec<f32>,
+    pub(crate) frequencies: Vec<f32>,
 }
 
-pub(super) struct Layer {
-    pub(super) attention_norm: Vec<f32>,
-    pub(super) mlp_norm: Vec<f32>,
+pub(crate) struct Layer {
+    pub(crate) attention_norm: Vec<f32>,
+    pub(crate) mlp_norm: Vec<f32>,
     /// Norms of each query and key head (Qwen3).
-    pub(super) head_norms: Option<[Vec<f32>; 2]>,
-    pub(super) projections: ProjectionMap<Weights>,
+    pub(crate) head_norms: Option<[Vec<f32>; 2]>,
+    pub(crate) projections: ProjectionMap<Weights>,
 }
 
-pub(super) struct Weights {
-    pub(super) matrix: Matrix,
-    pub(super) bias: Option<Vec<f32>>,
+pub(crate) struct Weights {
+    pub(crate) matrix: Matrix,
+    pub(crate) bias: Option<Vec<f32>>,
 }
 
 /// An adapter's matrices in the CPU's layout.

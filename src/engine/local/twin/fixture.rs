@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::engine::local::checkpoint::{Checkpoint, ModelFiles};
 
 /// Random numbers for weights: SplitMix64, four uniform draws added up.
-pub(crate) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -25,7 +25,7 @@ impl Random {
         self.next() % bound
     }
 
-    fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         (0..4).map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5).sum::<f32>() * 1.7
     }
 

@@ -4,7 +4,7 @@
 //! by row; windows are shorter than the text. What transformers and peft say of the same things is checked by the
 //! fidelity suite.
 
-pub(super) mod fixture;
+pub(crate) mod fixture;
 mod generation;
 
 use std::path::Path;

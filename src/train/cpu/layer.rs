@@ -1,0 +1,178 @@
+//! One decoder block, forward with what the way back needs, and back.
+
+use super::attention::{Heads, InputGradients, Inputs, attend, attend_back};
+use super::elementwise::{add, gated, gated_back, norms, norms_back};
+use super::site::{Rows, Site, forward};
+use crate::engine::EngineError;
+use crate::engine::local::checkpoint::ModelConfig;
+use crate::engine::local::cpu::decoder::Layer;
+use crate::engine::local::cpu::math::rotate;
+use crate::engine::local::projection::Projection;
+use crate::train::batch::Family;
+use crate::train::layout::{LayerLayout, Trained};
+use crate::train::parameters::Parameters;
+use rayon::prelude::*;
+
+/// A block in training.
+pub(super) struct Block<'a> {
+    pub(super) config: &'a ModelConfig,
+    pub(super) weights: &'a Layer,
+    /// `None` computes the base alone.
+    pub(super) layout: Option<&'a LayerLayout>,
+    pub(super) families: &'a [Family],
+    /// Cosines and sines by row, `[rows, head_dim / 2]`.
+    pub(super) rotation: &'a [Vec<f32>; 2],
+    /// What dropout is drawn from in this block.
+    pub(super) key: u32,
+}
+
+/// What a block computed on its way.
+pub(super) struct Saved {
+    /// Before the head norms and the rotation, where there are head norms.
+    raw: Option<[Vec<f32>; 2]>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    /// The residual stream between attention and the gated unit.
+    middle: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+impl Block<'_> {
+    fn site(&self, projection: Projection) -> Site<'_> {
+        let weights = self.weights.projections.get(projection);
+        Site {
+            weight: &weights.matrix,
+            bias: weights.bias.as_deref(),
+            trained: self.layout.map_or(Trained::Nothing, |layout| *layout.projections.get(projection)),
+            key: super::mixed(self.key, projection as u32),
+        }
+    }
+
+    fn eps(&self) -> f32 {
+        self.config.rms_norm_eps as f32
+    }
+
+    /// Rotates each head to its row's position, or back.
+    fn turn(&self, values: &mut [f32], heads: usize, back: bool) {
+        let dim = self.config.head_dim;
+        let [cos, sin] = self.rotation;
+        let half = dim / 2;
+        values.par_chunks_mut(heads * dim).enumerate().for_each_init(
+            || vec![0f32; half],
+            |negative, (row, values)| {
+                let angles = row * half..(row + 1) * half;
+                let mut sin = &sin[angles.clone()];
+                if back {
+                    negative.iter_mut().zip(sin).for_each(|(out, sin)| *out = -sin);
+                    sin = negative;
+                }
+                for head in values.chunks_exact_mut(dim) {
+                    rotate(head, &cos[angles.clone()], sin);
+                }
+            },
+        );
+    }
+
+    /// The residual stream after the block, and what the way back needs.
+    pub(super) fn forward(&self, input: &[f32], parameters: &Parameters) -> Result<(Vec<f32>, Saved), EngineError> {
+        let config = self.config;
+        let size = config.hidden_size;
+        let x = norms(input, &self.weights.attention_norm, self.eps());
+        let sites = [Projection::Query, Projection::Key, Projection::Value].map(|p| self.site(p));
+        let outs = forward(&sites, &Rows::new(&x, size), parameters)?;
+        let [mut q, mut k, v] = three(outs)?;
+        let mut raw = None;
+        if let Some([q_norm, k_norm]) = &self.weights.head_norms {
+            let normed = [norms(&q, q_norm, self.eps()), norms(&k, k_norm, self.eps())];
+            raw = Some([q, k]);
+            [q, k] = normed;
+        }
+        self.turn(&mut q, config.num_heads, false);
+        self.turn(&mut k, config.num_kv_heads, false);
+        let attended = attend(Heads::new(config), self.families, Inputs { q: &q, k: &k, v: &v });
+        let width = config.num_heads * config.head_dim;
+        let mut outs = forward(&[self.site(Projection::Output)], &Rows::new(&attended, width), parameters)?;
+        let mut middle = outs.swap_remove(0);
+        add(&mut middle, input);
+        let x = norms(&middle, &self.weights.mlp_norm, self.eps());
+        let sites = [self.site(Projection::Gate), self.site(Projection::Up)];
+        let mut outs = forward(&sites, &Rows::new(&x, size), parameters)?;
+        let (up, gate) = (outs.pop().unwrap_or_default(), outs.pop().unwrap_or_default());
+        let wide = self.wide(&gate, &up);
+        let rows = Rows::new(&wide, config.intermediate_size);
+        let mut out = forward(&[self.site(Projection::Down)], &rows, parameters)?.swap_remove(0);
+        add(&mut out, &middle);
+        Ok((out, Saved { raw, q, k, v, attended, middle, gate, up }))
+    }
+
+    fn wide(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
+        let width = self.config.intermediate_size;
+        let mut wide = vec![0f32; gate.len()];
+        wide.par_chunks_mut(width)
+            .zip(gate.par_chunks(width).zip(up.par_chunks(width)))
+            .for_each(|(out, (gate, up))| gated(gate, up, out));
+        wide
+    }
+
+    /// Turns the gradient of the block's output into that of its input, and adds those of what is trained.
+    pub(super) fn back(
+        &self,
+        input: &[f32],
+        saved: Saved,
+        dout: &mut Vec<f32>,
+        parameters: &mut Parameters,
+    ) -> Result<(), EngineError> {
+        let Saved { raw, q, k, v, attended, middle, mut gate, mut up } = saved;
+        let config = self.config;
+        // The gated unit.
+        let wide = self.wide(&gate, &up);
+        let mut dwide = vec![0f32; wide.len()];
+        self.site(Projection::Down).back(&wide, dout, &mut dwide, parameters)?;
+        drop(wide);
+        let width = config.intermediate_size;
+        (dwide.par_chunks(width), gate.par_chunks_mut(width), up.par_chunks_mut(width))
+            .into_par_iter()
+            .for_each(|(d, gate, up)| gated_back(d, gate, up));
+        drop(dwide);
+        let x = norms(&middle, &self.weights.mlp_norm, self.eps());
+        let mut dx = vec![0f32; x.len()];
+        self.site(Projection::Gate).back(&x, &gate, &mut dx, parameters)?;
+        self.site(Projection::Up).back(&x, &up, &mut dx, parameters)?;
+        let norm = self.layout.and_then(|layout| layout.mlp_norm);
+        let norm = norm.map(|index| parameters.0[index].gradient.as_mut_slice());
+        norms_back(&middle, &self.weights.mlp_norm, self.eps(), &dx, dout, norm);
+        // Attention.
+        let mut dattended = vec![0f32; attended.len()];
+        self.site(Projection::Output).back(&attended, dout, &mut dattended, parameters)?;
+        let inputs = Inputs { q: &q, k: &k, v: &v };
+        let InputGradients { q: mut dq, k: mut dk, v: dv } =
+            attend_back(Heads::new(config), self.families, inputs, &dattended);
+        self.turn(&mut dq, config.num_heads, true);
+        self.turn(&mut dk, config.num_kv_heads, true);
+        if let (Some(raw), Some(weights)) = (raw, &self.weights.head_norms) {
+            let trained = self.layout.and_then(|layout| layout.head_norms);
+            for (index, (raw, d)) in raw.iter().zip([&mut dq, &mut dk]).enumerate() {
+                let norm = trained.map(|trained| parameters.0[trained[index]].gradient.as_mut_slice());
+                let mut draw = vec![0f32; d.len()];
+                norms_back(raw, &weights[index], self.eps(), d, &mut draw, norm);
+                *d = draw;
+            }
+        }
+        let x = norms(input, &self.weights.attention_norm, self.eps());
+        dx.fill(0.0);
+        for (projection, dy) in [(Projection::Query, &dq), (Projection::Key, &dk), (Projection::Value, &dv)] {
+            self.site(projection).back(&x, dy, &mut dx, parameters)?;
+        }
+        let norm = self.layout.and_then(|layout| layout.attention_norm);
+        let norm = norm.map(|index| parameters.0[index].gradient.as_mut_slice());
+        norms_back(input, &self.weights.attention_norm, self.eps(), &dx, dout, norm);
+        Ok(())
+    }
+}
+
+fn three(outs: Vec<Vec<f32>>) -> Result<[Vec<f32>; 3], EngineError> {
+    outs.try_into().map_err(|_| EngineError::Internal("three layers gave another number of outputs".to_owned()))
+}

@@ -1,0 +1,294 @@
+//! Steps: batches of examples through a learner, their losses, and the optimizer.
+
+use std::sync::Arc;
+
+use super::base::Base;
+use super::batch::Batch;
+use super::checkpoint::{self, State};
+use super::example::{Completion, Examples, Pair};
+use super::learner::{Learner, PassOptions, Predictions};
+use super::loss::{PairLoss, Side, Slopes, pair_loss};
+use super::metrics::{Last, Window};
+use super::optimizer::{AdamW, clip};
+use super::parameters::Parameters;
+use super::plan::{Objective, Preference, PreferenceLoss, TrainingPlan};
+use super::references::References;
+use super::{Pace, StepMetrics, TrainError};
+
+/// A run in memory.
+pub(super) struct Trainer<'a> {
+    base: &'a Base,
+    plan: &'a TrainingPlan,
+    examples: &'a Examples,
+    lengths: Vec<usize>,
+    learner: Box<dyn Learner + Send>,
+    pub(super) parameters: Parameters,
+    optimizer: AdamW,
+    window: Window,
+    references: References,
+    /// Steps done.
+    pub(super) step: usize,
+}
+
+/// A step's numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) grad_norm: f64,
+    pub(super) learning_rate: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks that the examples fit the plan and the base.
+    pub(super) fn new(
+        base: &'a Base,
+        plan: &'a TrainingPlan,
+        examples: &'a Examples,
+        pace: Arc<dyn Pace>,
+    ) -> Result<Self, TrainError> {
+        plan.check()?;
+        check_examples(base, plan, examples)?;
+        let (learner, parameters) = base.install(|| base.learner(&plan.method, plan.arguments.seed, pace))?;
+        Ok(Self {
+            base,
+            plan,
+            examples,
+            lengths: (0..examples.len()).map(|index| examples.tokens(index)).collect(),
+            optimizer: AdamW::new(&parameters),
+            learner,
+            parameters,
+            window: Window::default(),
+            references: References::default(),
+            step: 0,
+        })
+    }
+
+    /// Goes on from a state on disk, if there is one.
+    pub(super) fn resume(&mut self, folder: &std::path::Path, fingerprint: &str) -> Result<bool, TrainError> {
+        let Some((state, optimizer)) = checkpoint::load(folder, fingerprint, &mut self.parameters)? else {
+            return Ok(false);
+        };
+        (self.step, self.window, self.optimizer) = (state.step, state.window, optimizer);
+        let Self { base, learner, parameters, .. } = self;
+        base.install(|| learner.update(parameters))?;
+        Ok(true)
+    }
+
+    pub(super) fn save(&self, folder: &std::path::Path, fingerprint: &str) -> Result<(), TrainError> {
+        let state = State { fingerprint: fingerprint.to_owned(), step: self.step, window: self.window.clone() };
+        checkpoint::save(folder, &state, &self.parameters, &self.optimizer)
+    }
+
+    pub(super) fn total_steps(&self) -> usize {
+        self.plan.arguments.steps(self.examples.len())
+    }
+
+    /// Computes the reference's log probabilities of all pairs, once, and keeps them in `folder`. `between` is asked after
+    /// each pair and may end the work.
+    pub(super) fn prepare(
+        &mut self,
+        folder: Option<&std::path::Path>,
+        between: &mut (dyn FnMut() -> Result<(), TrainError> + Send),
+    ) -> Result<(), TrainError> {
+        let Examples::Pairs(pairs) = self.examples else { return Ok(()) };
+        let fingerprint = References::fingerprint(&self.base.fingerprint(), pairs);
+        if let Some(found) = folder.map(|folder| References::load(folder, &fingerprint)).transpose()?.flatten() {
+            self.references = found;
+            return Ok(());
+        }
+        let (base, learner) = (self.base, &mut self.learner);
+        let mut references = References::default();
+        for pair in pairs {
+            between()?;
+            let batch = Batch::of_pairs([pair]);
+            let logprobs = base.install(|| learner.reference(&batch))?;
+            let [chosen, rejected] = [0, 1].map(|side: usize| logprobs[batch.responses[side].clone()].to_vec());
+            references.push([chosen, rejected]);
+        }
+        self.references = references;
+        match folder {
+            Some(folder) => self.references.save(folder, &fingerprint),
+            None => Ok(()),
+        }
+    }
+
+    /// The gradients of one step's examples, in the parameters; their norm.
+    pub(super) fn gradients(&mut self, rows: &[usize]) -> Result<f64, TrainError> {
+        self.parameters.clear_gradients();
+        let size = self.plan.arguments.per_device_train_batch_size;
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (number, part) in rows.chunks(size).enumerate() {
+            loss += self.pass(part, rows, number)?;
+            tokens += part.iter().map(|&row| self.lengths[row]).sum::<usize>();
+        }
+        if !loss.is_finite() {
+            return Err(self.diverged(rows, "the loss"));
+        }
+        let norm = self.parameters.gradient_norm();
+        if !norm.is_finite() {
+            return Err(self.diverged(rows, "the gradient"));
+        }
+        self.window.step(loss, tokens);
+        Ok(norm)
+    }
+
+    fn diverged(&self, rows: &[usize], what: &str) -> TrainError {
+        let (rows, what) = (rows.to_vec(), what.to_owned());
+        TrainError::Diverged { step: self.step + 1, rows, what, last_checkpoint: None }
+    }
+
+    /// One batch's part of a step's loss; adds its gradients.
+    fn pass(&mut self, part: &[usize], rows: &[usize], number: usize) -> Result<f64, TrainError> {
+        let arguments = &self.plan.arguments;
+        let tdpo = matches!(&self.plan.objective, Objective::Preference(p) if p.loss == PreferenceLoss::Tdpo);
+        let options = PassOptions {
+            dropout: [arguments.seed, self.step as u64, number as u64],
+            divergence: tdpo,
+            checkpointing: arguments.gradient_checkpointing,
+        };
+        let Self { base, plan, examples, learner, parameters, window, references, .. } = self;
+        let mut total = 0.0;
+        match (*examples, &plan.objective) {
+            (Examples::Completions(all), Objective::Sft) => {
+                let batch = Batch::of_completions(part.iter().map(|&row| &all[row]));
+                // As transformers does, over the tokens of the whole step.
+                let count = rows.iter().map(|&row| all[row].response().len()).sum::<usize>() as f64;
+                let mut loss = |predictions: &Predictions| {
+                    total = -predictions.logprobs.iter().copied().map(f64::from).sum::<f64>() / count;
+                    let logprob = vec![(-1.0 / count) as f32; predictions.logprobs.len()];
+                    Ok(Slopes { logprob, divergence: Vec::new() })
+                };
+                base.install(|| learner.pass(parameters, &batch, options, &mut loss))?;
+            }
+            (Examples::Pairs(all), Objective::Preference(settings)) => {
+                let pairs: Vec<(&Pair, &[Vec<f32>; 2])> =
+                    part.iter().map(|&row| (&all[row], references.get(row))).collect();
+                let batch = Batch::of_pairs(pairs.iter().map(|(pair, _)| *pair));
+                let mut loss = |predictions: &Predictions| {
+                    let (losses, slopes) = losses(settings, &batch, predictions, &pairs, rows.len());
+                    losses.iter().for_each(|pair| window.pair(pair));
+                    total = losses.iter().map(|pair| pair.loss).sum::<f64>() / rows.len() as f64;
+                    Ok(slopes)
+                };
+                base.install(|| learner.pass(parameters, &batch, options, &mut loss))?;
+            }
+            (Examples::Completions(_), Objective::Preference(_)) | (Examples::Pairs(_), Objective::Sft) => {
+                return Err(TrainError::Internal("the examples are of another objective".to_owned()));
+            }
+        }
+        Ok(total)
+    }
+
+    /// One whole optimizer step.
+    pub(super) fn advance(&mut self, rows: &[usize], total: usize) -> Result<Step, TrainError> {
+        let arguments = &self.plan.arguments;
+        let learning_rate = arguments.learning_rate * arguments.schedule(self.step, total);
+        let grad_norm = self.gradients(rows)?;
+        let Self { base, learner, parameters, optimizer, .. } = self;
+        base.install(|| {
+            clip(parameters, grad_norm, arguments.max_grad_norm);
+            optimizer.step(parameters, arguments, learning_rate);
+            learner.update(parameters)
+        })?;
+        self.step += 1;
+        Ok(Step { grad_norm, learning_rate })
+    }
+
+    pub(super) fn rows_of_step(&self, step: usize) -> Vec<usize> {
+        super::order::of_step(&self.plan.arguments, step, &self.lengths)
+    }
+
+    /// The metrics since the last report.
+    pub(super) fn report(&mut self, step: Step, seconds: f64) -> StepMetrics {
+        let per_epoch = self.plan.arguments.steps_per_epoch(self.examples.len());
+        let Step { grad_norm, learning_rate } = step;
+        let epoch = self.step as f64 / per_epoch as f64;
+        self.window.report(Last { step: self.step, epoch, grad_norm, learning_rate, seconds })
+    }
+}
+
+/// The losses of a batch's pairs, and the slopes of their mean over the step.
+fn losses<'a>(
+    settings: &Preference,
+    batch: &Batch,
+    predictions: &'a Predictions,
+    pairs: &[(&'a Pair, &'a [Vec<f32>; 2])],
+    step: usize,
+) -> (Vec<PairLoss>, Slopes) {
+    let padded = batch.responses.iter().map(|response| response.len()).max().unwrap_or(0);
+    let mut slopes = Slopes::default();
+    let losses: Vec<PairLoss> = pairs
+        .iter()
+        .zip(batch.responses.chunks_exact(2))
+        .map(|((pair, reference), responses)| {
+            let side = |number: usize, weights: &'a Option<Vec<f32>>| Side {
+                policy: &predictions.logprobs[responses[number].clone()],
+                reference: &reference[number],
+                weights: weights.as_deref(),
+                divergence: predictions.divergences.get(responses[number].clone()).unwrap_or(&[]),
+            };
+            pair_loss(settings, side(0, &pair.chosen_weights), side(1, &pair.rejected_weights), padded)
+        })
+        .collect();
+    let mean = 1.0 / step as f32;
+    for side in losses.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]) {
+        slopes.logprob.extend(side.logprob.iter().map(|slope| slope * mean));
+        slopes.divergence.extend(side.divergence.iter().map(|slope| slope * mean));
+    }
+    (losses, slopes)
+}
+
+/// Refuses examples that the plan or the base cannot use.
+fn check_examples(base: &Base, plan: &TrainingPlan, examples: &Examples) -> Result<(), TrainError> {
+    if examples.is_empty() {
+        return Err(TrainError::NoExamples);
+    }
+    let sound = |completion: &Completion| {
+        base.check_tokens(&completion.token_ids)?;
+        match (1..completion.token_ids.len()).contains(&completion.response_start) {
+            true => Ok(()),
+            false => Err(TrainError::invalid("dataset", "a response needs a token, and a prompt before it")),
+        }
+    };
+    match examples {
+        Examples::Completions(rows) => rows.iter().try_for_each(sound),
+        Examples::Pairs(pairs) => {
+            for (row, pair) in pairs.iter().enumerate() {
+                sound(&pair.chosen)?;
+                sound(&pair.rejected)?;
+                check_weights(row, plan, pair)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Weights must be there where the loss asks for them, one a token.
+fn check_weights(row: usize, plan: &TrainingPlan, pair: &Pair) -> Result<(), TrainError> {
+    let Objective::Preference(preference) = &plan.objective else { return Ok(()) };
+    let (chosen, rejected) = match preference.loss {
+        PreferenceLoss::Cdpo => (false, true),
+        PreferenceLoss::TokenWeighted => (true, true),
+        PreferenceLoss::Dpo | PreferenceLoss::Rpo | PreferenceLoss::Tdpo => (false, false),
+    };
+    let sides = [
+        ("chosen_weights", chosen, &pair.chosen_weights, &pair.chosen),
+        ("rejected_weights", rejected, &pair.rejected_weights, &pair.rejected),
+    ];
+    for (field, used, weights, completion) in sides {
+        let len = completion.response().len();
+        match weights {
+            None if used && preference.loss == PreferenceLoss::Cdpo => {
+                return Err(TrainError::invalid("dataset", format!("pair {row} has no {field}: cDPO weights them")));
+            }
+            Some(weights) if used && weights.len() != len => {
+                let message = format!("pair {row} has {} {field} for {len} tokens", weights.len());
+                return Err(TrainError::invalid("dataset", message));
+            }
+            Some(weights) if used && weights.iter().any(|weight| !weight.is_finite()) => {
+                return Err(TrainError::invalid("dataset", format!("pair {row} has {field} that are not finite")));
+            }
+            None | Some(_) => {}
+        }
+    }
+    Ok(())
+}
