@@ -232,13 +232,12 @@ impl Parameters {
     }
 }
 
-fn with_checkpoint(error: TrainError, last: Option<usize>) -> TrainError {
-    match error {
-        TrainError::Diverged { step, rows, what, last_checkpoint: _ } => {
-            TrainError::Diverged { step, rows, what, last_checkpoint: last }
-        }
-        other => other,
+/// Tells a divergence which checkpoint is left.
+fn with_checkpoint(mut error: TrainError, last: Option<usize>) -> TrainError {
+    if let TrainError::Diverged { last_checkpoint, .. } = &mut error {
+        *last_checkpoint = last;
     }
+    error
 }
 
 /// Which run a checkpoint is of: everything that its numbers depend on.

@@ -122,7 +122,7 @@ impl Block<'_> {
         &self,
         input: &[f32],
         saved: Saved,
-        dout: &mut Vec<f32>,
+        dout: &mut [f32],
         parameters: &mut Parameters,
     ) -> Result<(), EngineError> {
         let Saved { raw, q, k, v, attended, middle, mut gate, mut up } = saved;
