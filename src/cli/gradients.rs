@@ -112,12 +112,8 @@ pub(super) fn run(args: GradientsArgs) -> anyhow::Result<ExitCode> {
     };
     let examples = examples(&args.data, settings.kind)?;
     let plan = settings.config.plan(settings.kind, examples.len());
-    let options = BaseOptions {
-        dtype: args.dtype,
-        device: args.device,
-        threads: args.threads,
-        start_adapter: args.adapter,
-    };
+    let options =
+        BaseOptions { dtype: args.dtype, device: args.device, threads: args.threads, start_adapter: args.adapter };
     let base = Base::open(&args.model, options)?;
     let mut inspection = Inspection::new(&base, &plan, &examples, args.steps.unwrap_or(1))?;
     match args.steps {

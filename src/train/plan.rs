@@ -117,7 +117,9 @@ pub struct Arguments {
 pub enum SchedulerType {
     Linear,
     Cosine,
+    /// Not at all, and without a warm-up.
     Constant,
+    ConstantWithWarmup,
 }
 
 impl Preference {
@@ -203,13 +205,16 @@ impl Arguments {
 
     /// The factor of the learning rate in step `step` (from 0) of `total`, as transformers' schedules have it.
     pub fn schedule(&self, step: usize, total: usize) -> f64 {
-        let warmup = self.warmup(total);
+        let warmup = match self.lr_scheduler_type {
+            SchedulerType::Constant => 0,
+            SchedulerType::Linear | SchedulerType::Cosine | SchedulerType::ConstantWithWarmup => self.warmup(total),
+        };
         if step < warmup {
             return step as f64 / warmup.max(1) as f64;
         }
         let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
         match self.lr_scheduler_type {
-            SchedulerType::Constant => 1.0,
+            SchedulerType::Constant | SchedulerType::ConstantWithWarmup => 1.0,
             SchedulerType::Linear => (1.0 - progress).max(0.0),
             SchedulerType::Cosine => (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())).max(0.0),
         }

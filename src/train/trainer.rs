@@ -262,7 +262,7 @@ fn check_examples(base: &Base, plan: &TrainingPlan, examples: &Examples) -> Resu
     }
 }
 
-/// Weights must be there where the loss asks for them, one a token.
+/// Weights that the loss uses are one a token; a response without any has them all 1.
 fn check_weights(row: usize, plan: &TrainingPlan, pair: &Pair) -> Result<(), TrainError> {
     let Objective::Preference(preference) = &plan.objective else { return Ok(()) };
     let (chosen, rejected) = match preference.loss {
@@ -277,9 +277,6 @@ fn check_weights(row: usize, plan: &TrainingPlan, pair: &Pair) -> Result<(), Tra
     for (field, used, weights, completion) in sides {
         let len = completion.response().len();
         match weights {
-            None if used && preference.loss == PreferenceLoss::Cdpo => {
-                return Err(TrainError::invalid("dataset", format!("pair {row} has no {field}: cDPO weights them")));
-            }
             Some(weights) if used && weights.len() != len => {
                 let message = format!("pair {row} has {} {field} for {len} tokens", weights.len());
                 return Err(TrainError::invalid("dataset", message));
