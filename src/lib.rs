@@ -91,5 +91,6 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod jobs;
 pub mod store;
 pub mod train;

@@ -102,7 +102,8 @@ mod tests {
             epoch: None,
             values: BTreeMap::from([("loss".to_owned(), loss)]),
         };
-        let points = [point("a", 1, 0.5), point("a", 2, 0.4), point("a", 3, 0.3), point("a", 2, 0.41), point("b", 1, 9.0)];
+        let points =
+            [point("a", 1, 0.5), point("a", 2, 0.4), point("a", 3, 0.3), point("a", 2, 0.41), point("b", 1, 9.0)];
         let expected = [point("a", 1, 0.5), point("a", 2, 0.41), point("a", 3, 0.3), point("b", 1, 9.0)];
         assert_eq!(curve(points), expected);
     }

@@ -210,9 +210,15 @@ impl From<StoreError> for ApiError {
             StoreError::RolloutsExist { id: _ } => Self::new(StatusCode::CONFLICT, "rollouts_exist", text),
             StoreError::SearchExists { id: _ } => Self::new(StatusCode::CONFLICT, "search_exists", text),
             StoreError::TraceGone { id: _ } => Self::new(StatusCode::NOT_FOUND, "trace_not_found", text),
+            StoreError::Disk { path: _, source } if source.kind() == std::io::ErrorKind::StorageFull => {
+                tracing::error!(cause = %text, "the disk is full");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "the server's disk is full")
+            }
             StoreError::BadCursor => Self::invalid("cursor", "invalid_value", text),
             StoreError::BadLimit { limit: _, max: _ } => Self::invalid("limit", "out_of_range", text),
-            StoreError::Unusable { path: _, reason: _ }
+            StoreError::Disk { path: _, source: _ }
+            | StoreError::LeaseLost { id: _ }
+            | StoreError::Unusable { path: _, reason: _ }
             | StoreError::Newer { path: _, found: _, known: _ }
             | StoreError::Damaged { id: _, reason: _ }
             | StoreError::Database(_)

@@ -120,14 +120,7 @@ pub enum SchedulerType {
 impl Preference {
     /// The published cDPO.
     pub fn published(loss: PreferenceLoss) -> Self {
-        Self {
-            loss,
-            reduction: Reduction::Sequence,
-            beta: 0.1,
-            rpo_alpha: 1.0,
-            tdpo_alpha: 0.5,
-            label_smoothing: 0.0,
-        }
+        Self { loss, reduction: Reduction::Sequence, beta: 0.1, rpo_alpha: 1.0, tdpo_alpha: 0.5, label_smoothing: 0.0 }
     }
 }
 

@@ -134,7 +134,7 @@ impl LocalEngine {
 
     fn check_score(&self, request: &ScoreRequest) -> Result<(), EngineError> {
         let tokens = request.token_ids.len();
-        let max = self.models.scored_context(request.model.as_deref())?;
+        let max = self.models.scored_context(&request.scorers)?;
         if tokens > max {
             return Err(EngineError::TooLong { tokens, max });
         }
