@@ -32,6 +32,8 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
         (name = "models", description = "The loaded models, adapters and their roles"),
         (name = "text", description = "The model's tokenizer"),
         (name = "traces", description = "Stored analyses"),
+        (name = "datasets", description = "Problems, trajectories and preferences that jobs read"),
+        (name = "jobs", description = "Offline jobs: sample, select, train, evaluate"),
         (name = "service", description = "Probes and metrics")
     ),
     components(schemas(ErrorBody, ErrorDetail)),

@@ -14,7 +14,7 @@ const QUESTION: &str = "{question}";
 /// A form of prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum PromptFormat {
+pub(super) enum PromptFormat {
     /// `Question: …\nAnswer:` after eight examples whose answers end `The answer is N.`
     Gsm8k,
     /// `Problem:\n…\n\nSolution:` after four examples with answers in `\boxed{}`.
@@ -25,7 +25,7 @@ pub enum PromptFormat {
 
 impl PromptFormat {
     /// The prompt of one problem without examples; training is on this. `template` is the plain form's.
-    pub fn bare(self, question: &str, template: &str) -> String {
+    pub(super) fn bare(self, question: &str, template: &str) -> String {
         let question = question.trim();
         match self {
             PromptFormat::Gsm8k => format!("Question: {question}\nAnswer:"),
@@ -35,7 +35,7 @@ impl PromptFormat {
     }
 
     /// The prompt that is drawn after.
-    pub fn whole(self, question: &str, template: &str) -> String {
+    pub(super) fn whole(self, question: &str, template: &str) -> String {
         let bare = self.bare(question, template);
         match self {
             PromptFormat::Gsm8k => format!("{GSM8K}{bare}"),
@@ -45,7 +45,7 @@ impl PromptFormat {
     }
 
     /// Texts at which the model has run on into a problem of its own.
-    pub fn stop(self) -> Vec<String> {
+    pub(super) fn stop(self) -> Vec<String> {
         match self {
             PromptFormat::Gsm8k => vec!["\n\nQuestion:".to_owned(), "Question:".to_owned()],
             PromptFormat::Math => vec!["\n\nProblem:".to_owned(), "Problem:".to_owned()],
