@@ -50,7 +50,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
-    /// Where traces are kept.
+    /// Where traces, data sets and jobs are kept.
     pub data_dir: PathBuf,
     /// The folder that adapters may be loaded from while serving.
     pub adapters_dir: Option<PathBuf>,
@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Seconds for requests in flight to finish at shutdown.
     pub drain_seconds: u64,
+    /// Whether offline jobs are run beside the requests.
+    pub run_jobs: bool,
 }
 
 /// How the log is written.
@@ -116,7 +118,7 @@ pub struct ServerArgs {
     /// Address and port; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "LINCHPIN_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Folder for stored traces [default: linchpin in the user's data folder]
+    /// Folder for stored traces, data sets and jobs [default: linchpin in the user's data folder]
     #[arg(long, env = "LINCHPIN_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Folder that adapters may be loaded from while serving [default: none may]
@@ -131,6 +133,9 @@ pub struct ServerArgs {
     /// Seconds for requests in flight to finish at shutdown [default: 30]
     #[arg(long, env = "LINCHPIN_DRAIN_SECONDS", value_name = "S")]
     pub drain_seconds: Option<u64>,
+    /// Leave offline jobs to `linchpin worker` processes
+    #[arg(long, env = "LINCHPIN_NO_JOBS")]
+    pub no_jobs: bool,
 }
 
 /// The TOML file: the flags' names with underscores.
@@ -156,6 +161,7 @@ struct File {
     api_key_sha256: Vec<KeyHash>,
     max_body_mb: Option<usize>,
     drain_seconds: Option<u64>,
+    no_jobs: bool,
 }
 
 /// Why the settings cannot be used. Every text names the setting.
@@ -268,6 +274,7 @@ impl ServerConfig {
             api_keys,
             max_body_bytes: max_body_mb * MIB,
             drain_seconds,
+            run_jobs: !(args.no_jobs || file.no_jobs),
         })
     }
 }

@@ -8,12 +8,14 @@ use std::time::Instant;
 use anyhow::Context;
 use linchpin::analysis::Analysis;
 use linchpin::config::{LogFormat, ModelConfig};
-use linchpin::engine::Engine as _;
+use linchpin::engine::Engine;
 use linchpin::engine::local::{LocalEngine, LocalOptions};
+use linchpin::jobs::{Jobs, LocalTrainer};
 use linchpin::store::{Store, StoreOptions};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// The file inside the data folder that holds the traces.
+/// The file inside the data folder that holds the records.
 const DATABASE: &str = "linchpin.db";
 
 /// Starts the log on stderr; `RUST_LOG` chooses its level, `info` by default.
@@ -37,19 +39,31 @@ pub(super) fn start_log(format: LogFormat) -> anyhow::Result<()> {
 
 /// Where the store and the adapters are.
 pub(super) struct Folders {
-    /// `None` forgets the traces with the process.
+    /// `None` forgets everything with the process.
     pub(super) data: Option<PathBuf>,
     pub(super) adapters: Option<PathBuf>,
 }
 
+/// The use cases.
+pub(super) struct Rooms {
+    pub(super) analysis: Analysis,
+    pub(super) jobs: Jobs,
+}
+
 /// Opens the store, loads the models and puts the use cases over both. The store comes first: its mistakes show at
-/// once, and models may take minutes.
-pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Result<Analysis> {
+/// once, and models may take minutes. `stop` ends the runner of jobs.
+pub(super) async fn start(models: ModelConfig, folders: Folders, stop: CancellationToken) -> anyhow::Result<Rooms> {
     let store = match folders.data {
         Some(data) => Store::open(StoreOptions { path: data.join(DATABASE) }).await?,
         None => Store::in_memory().await?,
     };
     let began = Instant::now();
+    let trainer = LocalTrainer {
+        model: models.model.clone(),
+        dtype: models.dtype,
+        device: models.device,
+        threads: models.threads,
+    };
     let options = local_options(models);
     let engine = tokio::task::spawn_blocking(move || LocalEngine::load(&options))
         .await
@@ -61,7 +75,9 @@ pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Resu
         );
     }
     tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
-    Ok(Analysis::new(Arc::new(engine), store, folders.adapters))
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let jobs = Jobs::new(engine.clone(), store.clone(), Arc::new(trainer), stop);
+    Ok(Rooms { analysis: Analysis::new(engine, store, folders.adapters), jobs })
 }
 
 fn local_options(config: ModelConfig) -> LocalOptions {

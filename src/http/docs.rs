@@ -50,6 +50,13 @@ impl Modify for BearerKey {
     }
 }
 
+/// Names the parts of paths as OpenAPI does: what has slashes in it is a parameter like others there.
+pub(super) fn described(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let paths = std::mem::take(&mut description.paths.paths);
+    description.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    description
+}
+
 /// `/docs` and `/openapi.json`. Both are open: they say nothing that the source does not, and a browser cannot send a
 /// key with a page load.
 pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router<AppState> {

@@ -98,7 +98,8 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
 
 /// The OpenAPI description of every route; the same for every build of a version.
 pub fn openapi() -> OpenApi {
-    OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes()).to_openapi()
+    let routes = OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes());
+    docs::described(routes.to_openapi())
 }
 
 /// The whole service: API, documentation and web page.
@@ -106,7 +107,7 @@ pub fn router(state: AppState) -> Router {
     let keyed = keyed_routes().route_layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
     let (api, description) =
         OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed).split_for_parts();
-    api.merge(docs::router(description))
+    api.merge(docs::router(docs::described(description)))
         .fallback(page::page_or_not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(state.max_body_bytes()))

@@ -14,7 +14,7 @@ pub(super) fn merge(defaults: &Value, given: Value, path: &str) -> Result<Value,
         Value::Object(fields) => fields,
         // Null has a meaning of its own where it may stand: without it, say, nothing is low-rank.
         Value::Null if path.ends_with(".lora") => return Ok(Value::Null),
-        other => {
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
             let message = format!("must be an object, not {}", kind(&other));
             return Err(ConfigError::invalid(path, message));
         }

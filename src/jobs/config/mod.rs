@@ -68,10 +68,7 @@ impl JobConfig {
             JobKind::Evaluate => StageConfigs::Evaluate(DrawConfig::evaluate(&mut json, root)?),
             JobKind::Pipeline => StageConfigs::Pipeline(Box::new(PipelineConfig::read(&mut json, seed)?)),
         };
-        let eval_dataset = match &json["eval_dataset"] {
-            Value::Null => None,
-            name => Some(read(name, "config.eval_dataset")?),
-        };
+        let eval_dataset: Option<String> = read(&json["eval_dataset"], "config.eval_dataset")?;
         if json["dataset"].is_null() {
             let message = "missing field `dataset`".to_owned();
             return Err(ConfigError { fault: ConfigFault::Missing, param: "config.dataset".to_owned(), message });

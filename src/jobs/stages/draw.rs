@@ -154,7 +154,7 @@ fn kept_tokens(codec: &TextCodec, sample: &Sample, text: &str) -> Result<Vec<u32
     let kept: usize = ids[..whole].iter().map(|&id| codec.text_bytes(id).len()).sum();
     let rest = text.get(kept..).unwrap_or_default();
     let spelled = if rest.is_empty() { Vec::new() } else { codec.encode(rest, false)? };
-    let drawn = std::mem::replace(&mut ids, Vec::new());
+    let drawn = std::mem::take(&mut ids);
     ids.extend(&drawn[..whole]);
     ids.extend(spelled);
     ids.extend(codec.eos_ids().first());
