@@ -28,8 +28,8 @@ pub struct Config {
 /// The engine's part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// A Hugging Face folder, a GGUF file or a Hub id.
-    pub model: String,
+    /// A Hugging Face folder, a GGUF file or a Hub id; `None` is the built-in demo.
+    pub model: Option<String>,
     /// PEFT folders or full checkpoints.
     pub positive: Option<String>,
     pub negative: Option<String>,
@@ -50,7 +50,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
-    /// Where traces are kept.
+    /// Where traces, data sets and jobs are kept.
     pub data_dir: PathBuf,
     /// The folder that adapters may be loaded from while serving.
     pub adapters_dir: Option<PathBuf>,
@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Seconds for requests in flight to finish at shutdown.
     pub drain_seconds: u64,
+    /// Whether offline jobs are run beside the requests.
+    pub run_jobs: bool,
 }
 
 /// How the log is written.
@@ -75,7 +77,7 @@ pub struct KeyHash(pub [u8; 32]);
 /// Flags and environment twins of what a command runs models with.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ModelArgs {
-    /// Base model: a Hugging Face folder, a GGUF file or a Hub id
+    /// Base model: a Hugging Face folder, a GGUF file or a Hub id [default: the built-in demo]
     #[arg(long, env = "LINCHPIN_MODEL", value_name = "PATH")]
     pub model: Option<String>,
     /// Positive model: a PEFT folder, or a full checkpoint with the base's tokenizer
@@ -116,7 +118,7 @@ pub struct ServerArgs {
     /// Address and port; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "LINCHPIN_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Folder for stored traces [default: linchpin in the user's data folder]
+    /// Folder for stored traces, data sets and jobs [default: linchpin in the user's data folder]
     #[arg(long, env = "LINCHPIN_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Folder that adapters may be loaded from while serving [default: none may]
@@ -131,6 +133,9 @@ pub struct ServerArgs {
     /// Seconds for requests in flight to finish at shutdown [default: 30]
     #[arg(long, env = "LINCHPIN_DRAIN_SECONDS", value_name = "S")]
     pub drain_seconds: Option<u64>,
+    /// Leave offline jobs to `linchpin worker` processes
+    #[arg(long, env = "LINCHPIN_NO_JOBS")]
+    pub no_jobs: bool,
 }
 
 /// The TOML file: the flags' names with underscores.
@@ -156,6 +161,7 @@ struct File {
     api_key_sha256: Vec<KeyHash>,
     max_body_mb: Option<usize>,
     drain_seconds: Option<u64>,
+    no_jobs: bool,
 }
 
 /// Why the settings cannot be used. Every text names the setting.
@@ -165,8 +171,6 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}, line {line}: {message}", path.display())]
     File { path: PathBuf, line: usize, message: String },
-    #[error("no model is given: use --model PATH, LINCHPIN_MODEL, or `model` in the configuration file")]
-    NoModel,
     #[error("{setting} must be {expected}, not {given}")]
     OutOfRange { setting: &'static str, expected: &'static str, given: String },
     #[error(
@@ -203,10 +207,10 @@ impl ModelConfig {
     }
 
     fn merge(args: ModelArgs, file: File) -> Result<Self, ConfigError> {
-        let model = args.model.or(file.model).filter(|model| !model.is_empty()).ok_or(ConfigError::NoModel)?;
+        let model = args.model.or(file.model);
         let positive = args.positive.or(file.positive);
         let negative = args.negative.or(file.negative);
-        for (setting, path) in [("positive", &positive), ("negative", &negative)] {
+        for (setting, path) in [("model", &model), ("positive", &positive), ("negative", &negative)] {
             if path.as_deref() == Some("") {
                 return Err(out_of_range(setting, "a path", "empty"));
             }
@@ -268,6 +272,7 @@ impl ServerConfig {
             api_keys,
             max_body_bytes: max_body_mb * MIB,
             drain_seconds,
+            run_jobs: !(args.no_jobs || file.no_jobs),
         })
     }
 }
@@ -288,7 +293,7 @@ fn plain_keys(environment: &impl Fn(&str) -> Option<String>) -> Vec<KeyHash> {
 }
 
 /// `$XDG_DATA_HOME/linchpin`, else `~/.local/share/linchpin`, else a folder where the process started.
-fn default_data_dir(environment: &impl Fn(&str) -> Option<String>) -> PathBuf {
+pub fn default_data_dir(environment: &impl Fn(&str) -> Option<String>) -> PathBuf {
     let folder = |variable: &str| environment(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     folder("XDG_DATA_HOME")
         .or_else(|| folder("HOME").map(|home| home.join(".local/share")))
@@ -403,7 +408,7 @@ mod tests {
     fn arguments_go_over_the_file_and_the_file_over_the_defaults() {
         let file = File::parse("model = 'b'\nqueue = 7\ndtype = 'bf16'\n", Path::new("f")).unwrap();
         let config = ModelConfig::merge(models("a"), file).unwrap();
-        assert_eq!((config.model.as_str(), config.queue, config.dtype), ("a", 7, DtypeChoice::Bf16));
+        assert_eq!((config.model.as_deref(), config.queue, config.dtype), (Some("a"), 7, DtypeChoice::Bf16));
         assert_eq!(config.device, DeviceChoice::Auto);
     }
 
@@ -429,8 +434,10 @@ mod tests {
         assert_eq!(queue.to_string(), "queue must be between 1 and 65536, not 0");
         let empty = ModelArgs { positive: Some(String::new()), ..models("a") };
         assert!(ModelConfig::merge(empty, File::default()).unwrap_err().to_string().starts_with("positive"));
-        let none = ModelConfig::merge(ModelArgs::default(), File::default()).unwrap_err();
-        assert!(none.to_string().contains("--model"));
+        let empty = ModelArgs { model: Some(String::new()), ..ModelArgs::default() };
+        assert!(ModelConfig::merge(empty, File::default()).unwrap_err().to_string().starts_with("model"));
+        let demo = ModelConfig::merge(ModelArgs::default(), File::default()).unwrap();
+        assert_eq!(demo.model, None, "without a model the demo is served");
     }
 
     #[test]

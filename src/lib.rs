@@ -12,10 +12,12 @@
 //!
 //! ```text
 //! main, cli  ->  everything: parses settings, wires the rooms together, shuts down
-//! http       ->  analysis, domain       the only room that knows axum, statuses and the wire's shapes
+//! http       ->  analysis, jobs, domain the only room that knows axum, statuses and the wire's shapes
+//! jobs       ->  train, analysis, ...   offline jobs over data sets, and who works on them; imports whatever is below
 //! analysis   ->  engine, store, domain  the use cases: score, roll out, search, complete, list, load, swap
-//! engine     ->  domain                 what runs models; the only room that knows tensors
-//! store      ->  domain                 what keeps traces; the only room that knows SQL
+//! train      ->  engine, domain         what trains models
+//! engine     ->  domain                 what runs models; with train the only room that knows tensors
+//! store      ->  domain                 what keeps traces, data sets and jobs; the only room that knows SQL
 //! domain     ->  (serde, thiserror)     trajectories, scores, rules, verdicts: plain values, no async
 //! ```
 //!
@@ -79,6 +81,18 @@
 //!    plans the next round or is done.
 //! 4. The record is checked, stored with its trace, and given out: at once, or as the last event of a stream.
 //!
+//! # A job walked through
+//! `POST /v1/jobs` with a kind and a configuration; [`jobs`] says more:
+//!
+//! 1. [`jobs`] lays the settings over the published ones, checks them, links the data set into the job's folder and stores
+//!    the record. The answer is a 202: the rest happens whether or not anybody waits.
+//! 2. The process's one runner claims the job in [`store`] under a lease, looks through its rows, and runs its stages. Those
+//!    that draw or score take places in the engine's queue like any request, and wait where the queue is full; those that
+//!    train have a thread of their own in [`train`].
+//! 3. What happens is appended to the job's events, which `GET /v1/jobs/{id}/events` replays and follows.
+//! 4. A process that is killed renews no lease. The next one claims the job and goes on from finished stages, whole groups of
+//!    lines, and the last checkpoint.
+//!
 //! # What computes
 //! [`engine::local`] has two decoders. `cpu` is written for speed: weights laid out once for the tile that reads them,
 //! norms that write straight into the next product's operand, quantised weights widened panel by panel and never copied
@@ -91,5 +105,6 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod jobs;
 pub mod store;
 pub mod train;

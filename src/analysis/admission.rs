@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// Which of a request's places in the queue is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Nothing was done for the request yet: its client may as well come again.
     First,
     /// The request was let in, and its work so far must not be lost to others that came later. It waits as long as it
@@ -34,7 +34,7 @@ pub(super) async fn admitted(
 }
 
 /// Asks the engine, and asks again for as long as its queue is full if that may be waited for.
-pub(super) async fn placed<T, F>(place: Place, ask: impl Fn() -> F) -> Result<T, EngineError>
+pub(crate) async fn placed<T, F>(place: Place, ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {

@@ -6,7 +6,7 @@ use ulid::Generator;
 
 /// Makes the ids of one process.
 #[derive(Default)]
-pub(super) struct Ids {
+pub(crate) struct Ids {
     generator: Mutex<Generator>,
 }
 
@@ -24,6 +24,11 @@ impl Ids {
     /// `search_` and a ULID above every one before it.
     pub(super) fn next_search(&self) -> String {
         self.next("search_")
+    }
+
+    /// `job_` and a ULID above every one before it.
+    pub(crate) fn next_job(&self) -> String {
+        self.next("job_")
     }
 
     fn next(&self, prefix: &str) -> String {

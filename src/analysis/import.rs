@@ -179,6 +179,8 @@ fn refused(error: StoreError) -> Result<Line, AnalysisError> {
         error @ (StoreError::Exists { id: _ }
         | StoreError::BadCursor
         | StoreError::BadLimit { limit: _, max: _ }
+        | StoreError::Disk { path: _, source: _ }
+        | StoreError::LeaseLost { id: _ }
         | StoreError::Unusable { path: _, reason: _ }
         | StoreError::Newer { path: _, found: _, known: _ }
         | StoreError::Damaged { id: _, reason: _ }

@@ -37,6 +37,10 @@ pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
 pub use source::RolloutSource;
 pub use text::{TokenizeInput, Tokenized};
 
+pub(crate) use admission::{Place, placed};
+pub(crate) use ids::Ids;
+pub(crate) use models::check_adapter_id;
+
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};
 pub use crate::engine::{EngineError, GenerationState, QueueState};
 pub use crate::store::{Page, StoreError, TraceFilter, TracePage};

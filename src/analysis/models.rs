@@ -44,11 +44,7 @@ impl Analysis {
     /// Loads a PEFT folder from inside the configured folder of adapters. `path` is relative to that folder, or
     /// absolute and inside it; a link that leads out of it is refused.
     pub async fn load_adapter(&self, id: String, path: String) -> Result<ModelInfo, AnalysisError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if !(1..=MAX_ID).contains(&id.len()) || !id.chars().all(plain) {
-            let message = format!("a name is 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, `.`, `_` and `-`");
-            return Err(AnalysisError::invalid("id", message));
-        }
+        check_adapter_id(&id)?;
         let Some(root) = self.adapters.clone() else {
             let message = "this server has no folder of adapters: loading while serving is off";
             return Err(AnalysisError::invalid("path", message));
@@ -60,6 +56,18 @@ impl Analysis {
     /// Unloads an adapter. Refused while it has a role.
     pub async fn unload_adapter(&self, id: &str) -> Result<(), AnalysisError> {
         Ok(self.engine.unload_adapter(id).await?)
+    }
+}
+
+/// Refuses a text that cannot name an adapter.
+pub(crate) fn check_adapter_id(id: &str) -> Result<(), AnalysisError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match (1..=MAX_ID).contains(&id.len()) && id.chars().all(plain) {
+        true => Ok(()),
+        false => {
+            let message = format!("a name is 1 to {MAX_ID} of the characters A-Z, a-z, 0-9, `.`, `_` and `-`");
+            Err(AnalysisError::invalid("id", message))
+        }
     }
 }
 

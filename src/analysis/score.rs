@@ -9,7 +9,7 @@ use crate::domain::trace::{Prompt, Response, Timing, Token, TopToken, Trace, Tra
 use crate::domain::trajectory::Trajectory;
 use crate::domain::verifier;
 use crate::engine::text::{PromptInput, ResponseInput};
-use crate::engine::{EngineError, ScoreRequest, ScoredResponse, TextCodec};
+use crate::engine::{EngineError, ScoreRequest, ScoredResponse, Scorers, TextCodec};
 use crate::store::TraceRecord;
 
 /// Largest `beta`: far beyond any use, and small enough that `beta * logprob` stays exact in f32.
@@ -131,7 +131,7 @@ fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisErro
     }
     let trajectory = tokenised(text, prompt, response)?;
     let request = ScoreRequest {
-        model: None,
+        scorers: Scorers::Roles,
         token_ids: trajectory.token_ids(),
         response_start: trajectory.prompt_ids.len(),
         beta,

@@ -1,13 +1,18 @@
 //! The commands. Each one reads its settings, builds what it needs of the library, and turns its outcome into an exit
 //! code; nothing here is worth calling from elsewhere.
 
+mod client;
+mod demo;
 mod gradients;
+mod job;
 mod lines;
 mod openapi;
 mod score;
 mod serve;
+mod signals;
 mod verify;
 mod wiring;
+mod worker;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +31,10 @@ struct Cli {
 enum Command {
     /// Serve the HTTP API and the web page
     Serve(serve::ServeArgs),
+    /// Run offline jobs without serving
+    Worker(worker::WorkerArgs),
+    /// Submit, follow, cancel and list a server's offline jobs
+    Job(job::JobArgs),
     /// Score a file of trajectories without a server
     Score(score::ScoreArgs),
     /// Grade a file of responses against their reference answers; no model involved
@@ -39,6 +48,8 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
+        Command::Worker(args) => worker::run(args),
+        Command::Job(args) => job::run(args),
         Command::Score(args) => score::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Gradients(args) => gradients::run(args),

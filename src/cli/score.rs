@@ -14,9 +14,10 @@ use linchpin::config::{ModelArgs, ModelConfig};
 use linchpin::domain::trace::Trace;
 use linchpin::http::{ApiError, parse_trajectory};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::lines::{Line, Lines, MAX_LINE_BYTES};
-use super::wiring::{self, Folders};
+use super::wiring::{self, Folders, Rooms};
 
 /// Trajectories under way at once: enough to share passes, few enough to hold in memory.
 const IN_FLIGHT: usize = 8;
@@ -50,7 +51,8 @@ pub(super) fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let save = args.save_to.is_some();
-        let analysis = wiring::start(config, Folders { data: args.save_to, adapters: None }).await?;
+        let folders = Folders { data: args.save_to, adapters: None };
+        let Rooms { analysis, .. } = wiring::start(config, folders, CancellationToken::new()).await?;
         let job = Job { analysis, save, concurrency, lines };
         job.run(input, BufWriter::new(output)).await
     })

@@ -1,4 +1,4 @@
-//! `linchpin serve`: listen, load, answer, drain.
+//! `linchpin serve`: listen, load, answer, run jobs, drain.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use linchpin::config::{Config, ModelArgs, ServerArgs, ServerConfig};
 use linchpin::http::{self, ApiKeys, AppState, HttpOptions, ServerLimits};
+use linchpin::jobs;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::wiring::{self, Folders};
+use super::signals::Signals;
+use super::wiring::{self, Folders, Rooms};
 
 #[derive(clap::Args)]
 pub(super) struct ServeArgs {
@@ -45,9 +47,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let limits = ServerLimits { drain: Duration::from_secs(server.drain_seconds), ..ServerLimits::default() };
     let stop = CancellationToken::new();
     let serving = http::serve(listener, state.clone(), limits, stop.clone().cancelled_owned());
-    let loading = wiring::start(models, Folders { data: Some(server.data_dir), adapters: server.adapters_dir });
+    let folders = Folders { data: Some(server.data_dir), adapters: server.adapters_dir };
+    let loading = wiring::start(models, folders, stop.clone());
     tokio::pin!(serving, loading);
     let mut loaded = false;
+    let mut working = None;
     loop {
         tokio::select! {
             outcome = &mut serving => {
@@ -55,11 +59,19 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 if cut_off > 0 {
                     tracing::warn!(connections = cut_off, "the drain time is over: unfinished requests were cut off");
                 }
+                if let Some(working) = working {
+                    let_go(working, limits.drain).await;
+                }
                 tracing::info!("stopped");
                 return Ok(ExitCode::SUCCESS);
             }
-            analysis = &mut loading, if !loaded => {
-                state.open(analysis?);
+            rooms = &mut loading, if !loaded => {
+                let Rooms { analysis, jobs, demo } = rooms?;
+                if let Some(demo) = demo {
+                    demo.fill(&analysis, &jobs).await?;
+                }
+                working = server.run_jobs.then(|| tokio::spawn(jobs::run(jobs.clone())));
+                state.open(analysis, jobs);
                 loaded = true;
             }
             () = signals.next() => {
@@ -70,6 +82,16 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 stop.cancel();
             }
         }
+    }
+}
+
+/// Waits for the job that runs to be let go of, for the next process to go on with. One that does not end its step in time
+/// is taken up once its lease has run out.
+async fn let_go(working: JoinHandle<()>, patience: Duration) {
+    match tokio::time::timeout(patience, working).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the runner of jobs panicked"),
+        Err(_elapsed) => tracing::warn!("a job's step is not over: the job is taken up a little later"),
     }
 }
 
@@ -86,23 +108,4 @@ fn announce(address: SocketAddr) -> anyhow::Result<()> {
     writeln!(stdout, "Linchpin is listening on http://{address}")
         .and_then(|()| stdout.flush())
         .context("stdout cannot be written")
-}
-
-/// SIGTERM and ctrl-c, from before the address is announced.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

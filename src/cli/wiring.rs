@@ -7,13 +7,17 @@ use std::time::Instant;
 
 use anyhow::Context;
 use linchpin::analysis::Analysis;
-use linchpin::config::{LogFormat, ModelConfig};
-use linchpin::engine::Engine as _;
+use linchpin::config::{LogFormat, ModelConfig, default_data_dir};
+use linchpin::engine::Engine;
 use linchpin::engine::local::{LocalEngine, LocalOptions};
+use linchpin::jobs::{Jobs, LocalTrainer};
 use linchpin::store::{Store, StoreOptions};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// The file inside the data folder that holds the traces.
+use super::demo::Demo;
+
+/// The file inside the data folder that holds the records.
 const DATABASE: &str = "linchpin.db";
 
 /// Starts the log on stderr; `RUST_LOG` chooses its level, `info` by default.
@@ -37,20 +41,37 @@ pub(super) fn start_log(format: LogFormat) -> anyhow::Result<()> {
 
 /// Where the store and the adapters are.
 pub(super) struct Folders {
-    /// `None` forgets the traces with the process.
+    /// `None` forgets everything with the process.
     pub(super) data: Option<PathBuf>,
     pub(super) adapters: Option<PathBuf>,
 }
 
+/// The use cases.
+pub(super) struct Rooms {
+    pub(super) analysis: Analysis,
+    pub(super) jobs: Jobs,
+    /// Set where no model was named.
+    pub(super) demo: Option<Demo>,
+}
+
 /// Opens the store, loads the models and puts the use cases over both. The store comes first: its mistakes show at
-/// once, and models may take minutes.
-pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Result<Analysis> {
+/// once, and models may take minutes. `stop` ends the runner of jobs.
+pub(super) async fn start(models: ModelConfig, folders: Folders, stop: CancellationToken) -> anyhow::Result<Rooms> {
+    let demo = match &models.model {
+        Some(_) => None,
+        None => {
+            let place = folders.data.clone();
+            let place = place.unwrap_or_else(|| default_data_dir(&|name: &str| std::env::var(name).ok()));
+            Some(tokio::task::spawn_blocking(move || Demo::install(&place)).await.context("the demo broke off")??)
+        }
+    };
     let store = match folders.data {
         Some(data) => Store::open(StoreOptions { path: data.join(DATABASE) }).await?,
         None => Store::in_memory().await?,
     };
     let began = Instant::now();
-    let options = local_options(models);
+    let options = local_options(models, demo.as_ref())?;
+    let (model, dtype, device, threads) = (options.model.clone(), options.dtype, options.device, options.threads);
     let engine = tokio::task::spawn_blocking(move || LocalEngine::load(&options))
         .await
         .context("loading the models broke off")??;
@@ -61,10 +82,20 @@ pub(super) async fn start(models: ModelConfig, folders: Folders) -> anyhow::Resu
         );
     }
     tracing::info!(seconds = began.elapsed().as_secs_f64(), "ready");
-    Ok(Analysis::new(Arc::new(engine), store, folders.adapters))
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    if let Some(demo) = &demo {
+        demo.load_trained(&*engine).await?;
+    }
+    let trainer = LocalTrainer { engine: engine.clone(), model, dtype, device, threads };
+    let jobs = Jobs::new(engine.clone(), store.clone(), Arc::new(trainer), stop);
+    Ok(Rooms { analysis: Analysis::new(engine, store, folders.adapters), jobs, demo })
 }
 
-fn local_options(config: ModelConfig) -> LocalOptions {
+fn local_options(config: ModelConfig, demo: Option<&Demo>) -> anyhow::Result<LocalOptions> {
     let ModelConfig { model, positive, negative, device, dtype, queue, cache_bytes, batch, threads, log: _ } = config;
-    LocalOptions { model, positive, negative, device, dtype, queue, cache_bytes, batch, threads }
+    let model = model.or_else(|| demo.map(Demo::model)).context("no model is named")?;
+    // The demo's roles are filled unless the user fills them.
+    let role = |given: Option<String>, name| given.or_else(|| demo.map(|demo| demo.adapter(name)));
+    let (positive, negative) = (role(positive, "positive"), role(negative, "negative"));
+    Ok(LocalOptions { model, positive, negative, device, dtype, queue, cache_bytes, batch, threads })
 }

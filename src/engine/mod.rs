@@ -19,8 +19,7 @@ use crate::domain::score::{Normalizer, TokenScore};
 /// One trajectory to score.
 #[derive(Debug, Clone)]
 pub struct ScoreRequest {
-    /// One model alone, by its id or its role's name: its numbers stand as the base's. `None` has all three roles score.
-    pub model: Option<String>,
+    pub scorers: Scorers,
     /// Prompt and response.
     pub token_ids: Vec<u32>,
     /// Index of the response's first token in `token_ids`; at least 1, for a token needs a prefix.
@@ -31,6 +30,17 @@ pub struct ScoreRequest {
     pub top: usize,
     /// Further tokens to report at each position.
     pub watch: Vec<u32>,
+}
+
+/// Which models score a trajectory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scorers {
+    /// Those that have the roles when the work begins.
+    Roles,
+    /// One alone, by its id or its role's name: its numbers stand as the base's.
+    Alone(String),
+    /// These, by their ids or their roles' names, whatever roles they have. One that is named twice is computed once.
+    Named(PerModel<String>),
 }
 
 /// The engine's answer to a [`ScoreRequest`].
@@ -94,6 +104,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What is being drawn and what it holds, for the metrics.
     fn generating(&self) -> GenerationState;
+
+    /// Whether requests wait or are being served: others who use the same processor may let them go first.
+    fn busy(&self) -> bool {
+        self.queue().waiting > 0 || self.generating().running > 0
+    }
 }
 
 /// Generations under way.

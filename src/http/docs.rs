@@ -32,6 +32,8 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
         (name = "models", description = "The loaded models, adapters and their roles"),
         (name = "text", description = "The model's tokenizer"),
         (name = "traces", description = "Stored analyses"),
+        (name = "datasets", description = "Problems, trajectories and preferences that jobs read"),
+        (name = "jobs", description = "Offline jobs: sample, select, train, evaluate"),
         (name = "service", description = "Probes and metrics")
     ),
     components(schemas(ErrorBody, ErrorDetail)),
@@ -46,6 +48,13 @@ impl Modify for BearerKey {
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("api_key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
+}
+
+/// Names the parts of paths as OpenAPI does: what has slashes in it is a parameter like others there.
+pub(super) fn described(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let paths = std::mem::take(&mut description.paths.paths);
+    description.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    description
 }
 
 /// `/docs` and `/openapi.json`. Both are open: they say nothing that the source does not, and a browser cannot send a

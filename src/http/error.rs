@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::analysis::{AnalysisError, EngineError, RecordKind, StoreError};
+use crate::jobs::{ConfigError, ConfigFault, JobsError, Missing};
 
 /// Seconds after which an overloaded or starting server may be asked again.
 const RETRY_AFTER: &str = "1";
@@ -121,6 +122,10 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
+    pub(super) fn upload_broke_off() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "incomplete_body", "the upload broke off")
+    }
+
     pub(super) fn models_not_ready() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "models_not_ready", "the models are still being loaded")
     }
@@ -160,8 +165,42 @@ impl From<AnalysisError> for ApiError {
                 };
                 Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
             }
-            AnalysisError::Upload(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", "the upload broke off"),
+            AnalysisError::Upload(_) => Self::upload_broke_off(),
             AnalysisError::Internal(cause) => Self::internal(&cause),
+        }
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(error: JobsError) -> Self {
+        let text = error.to_string();
+        match error {
+            JobsError::Config(ConfigError { fault, param, message }) => {
+                let code = match fault {
+                    ConfigFault::Unknown => "unknown_field",
+                    ConfigFault::Missing => "missing_field",
+                    ConfigFault::Invalid => "invalid_value",
+                };
+                Self::invalid(shortened(&param), code, message)
+            }
+            JobsError::Invalid { param, message } => Self::invalid(param, "invalid_value", message),
+            JobsError::Line { line: _, message: _ } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_line", text)
+            }
+            JobsError::NotFound { what, id: _ } => {
+                let code = match what {
+                    Missing::Dataset => "dataset_not_found",
+                    Missing::Job => "job_not_found",
+                    Missing::Artifact => "artifact_not_found",
+                };
+                Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
+            }
+            JobsError::Conflict { id: _, state: _, wanted: _ } => Self::new(StatusCode::CONFLICT, "job_state", text),
+            JobsError::Upload(_) => Self::upload_broke_off(),
+            JobsError::Analysis(error) => error.into(),
+            JobsError::Engine(error) => error.into(),
+            JobsError::Store(error) => error.into(),
+            JobsError::Internal(cause) => Self::internal(&cause),
         }
     }
 }
@@ -210,9 +249,15 @@ impl From<StoreError> for ApiError {
             StoreError::RolloutsExist { id: _ } => Self::new(StatusCode::CONFLICT, "rollouts_exist", text),
             StoreError::SearchExists { id: _ } => Self::new(StatusCode::CONFLICT, "search_exists", text),
             StoreError::TraceGone { id: _ } => Self::new(StatusCode::NOT_FOUND, "trace_not_found", text),
+            StoreError::Disk { path: _, source } if source.kind() == std::io::ErrorKind::StorageFull => {
+                tracing::error!(cause = %text, "the disk is full");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "the server's disk is full")
+            }
             StoreError::BadCursor => Self::invalid("cursor", "invalid_value", text),
             StoreError::BadLimit { limit: _, max: _ } => Self::invalid("limit", "out_of_range", text),
-            StoreError::Unusable { path: _, reason: _ }
+            StoreError::Disk { path: _, source: _ }
+            | StoreError::LeaseLost { id: _ }
+            | StoreError::Unusable { path: _, reason: _ }
             | StoreError::Newer { path: _, found: _, known: _ }
             | StoreError::Damaged { id: _, reason: _ }
             | StoreError::Database(_)

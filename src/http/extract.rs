@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::error::{ApiError, shortened};
 use super::state::AppState;
 use crate::analysis::Analysis;
+use crate::jobs::Jobs;
 
 /// Time for a client to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,6 +25,17 @@ impl FromRequestParts<AppState> for Ready {
 
     async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         state.analysis().cloned().map(Self).ok_or_else(ApiError::models_not_ready)
+    }
+}
+
+/// The use cases of offline jobs, or `models_not_ready` while the models are loading.
+pub(super) struct ReadyJobs(pub(super) Jobs);
+
+impl FromRequestParts<AppState> for ReadyJobs {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        state.jobs().cloned().map(Self).ok_or_else(ApiError::models_not_ready)
     }
 }
 
@@ -87,6 +99,22 @@ impl FromRequestParts<AppState> for PathPart {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         match axum::extract::Path::<String>::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(part)) => Ok(Self(part)),
+            Err(_) => {
+                Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed_path", "the path is not percent-encoded UTF-8"))
+            }
+        }
+    }
+}
+
+/// Two variable parts of a path; the last may have slashes in it.
+pub(super) struct PathParts(pub(super) String, pub(super) String);
+
+impl FromRequestParts<AppState> for PathParts {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        match axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path((first, second))) => Ok(Self(first, second)),
             Err(_) => {
                 Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed_path", "the path is not percent-encoded UTF-8"))
             }

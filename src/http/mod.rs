@@ -1,15 +1,18 @@
 //! The HTTP room: routes, request and response shapes, errors as statuses.
 //!
 //! A request passes `observe` (id, span, metrics, panics), then `auth`, then one resource file, which turns its JSON
-//! into a domain type with `TryFrom`, calls one use case of [`crate::analysis`], and turns the result back. This room
+//! into a domain type with `TryFrom`, calls one use case of [`crate::analysis`] or [`crate::jobs`], and turns the result back. This room
 //! knows nothing of engines, tensors or the database.
 
 mod auth;
 mod completions;
+mod datasets;
 mod docs;
 mod dto_chat;
 mod dto_completions;
 mod dto_drawing;
+mod dto_job_plan;
+mod dto_jobs;
 mod dto_rollout_request;
 mod dto_rollouts;
 mod dto_score;
@@ -21,6 +24,8 @@ mod error;
 mod extract;
 mod health;
 mod idle;
+mod job_files;
+mod jobs;
 mod metrics;
 mod models;
 mod observe;
@@ -34,6 +39,7 @@ mod sse;
 mod state;
 mod text;
 mod traces;
+mod upload;
 mod verify;
 
 use axum::extract::DefaultBodyLimit;
@@ -77,12 +83,23 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(traces::import_traces))
         .routes(routes!(traces::get_trace, traces::delete_trace))
         .routes(routes!(traces::export_trace))
+        .routes(routes!(datasets::list_datasets))
+        .routes(routes!(datasets::put_dataset, datasets::get_dataset, datasets::delete_dataset))
+        .routes(routes!(jobs::submit_job, jobs::list_jobs))
+        .routes(routes!(jobs::get_job))
+        .routes(routes!(jobs::cancel_job))
+        .routes(routes!(jobs::resume_job))
+        .routes(routes!(jobs::job_events))
+        .routes(routes!(job_files::job_metrics))
+        .routes(routes!(job_files::list_artifacts))
+        .routes(routes!(job_files::get_artifact))
         .routes(routes!(health::metrics))
 }
 
 /// The OpenAPI description of every route; the same for every build of a version.
 pub fn openapi() -> OpenApi {
-    OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes()).to_openapi()
+    let routes = OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes());
+    docs::described(routes.to_openapi())
 }
 
 /// The whole service: API, documentation and web page.
@@ -90,7 +107,7 @@ pub fn router(state: AppState) -> Router {
     let keyed = keyed_routes().route_layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
     let (api, description) =
         OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed).split_for_parts();
-    api.merge(docs::router(description))
+    api.merge(docs::router(docs::described(description)))
         .fallback(page::page_or_not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(state.max_body_bytes()))

@@ -5,8 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
-use super::extract::{Json, PathPart, Ready};
+use super::extract::{Json, PathPart, Ready, ReadyJobs};
 use crate::domain::model::{ModelInfo, ModelKind, Role, Roles};
+use crate::jobs::ArtifactRef;
 
 /// The loaded models: the base first, then the others in the order of loading.
 #[derive(Serialize, ToSchema)]
@@ -66,7 +67,7 @@ enum RoleName {
     Negative,
 }
 
-/// A PEFT adapter to load.
+/// A PEFT adapter to load: from a folder (`path`), or from what a job made (`job` and `artifact`).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdapterRequest {
@@ -75,7 +76,13 @@ pub(super) struct AdapterRequest {
     id: String,
     /// A PEFT folder inside the configured adapters' folder.
     #[schema(example = "gsm8k/positive")]
-    path: String,
+    path: Option<String>,
+    /// Instead of `path`: the job that made the adapter.
+    #[schema(example = "job_01K7P0C0H4T5G9S1M2N3P4Q5R6")]
+    job: Option<String>,
+    /// With `job`: the adapter's folder among the job's artifacts.
+    #[schema(example = "adapter")]
+    artifact: Option<String>,
 }
 
 /// What was deleted.
@@ -128,9 +135,27 @@ pub(super) async fn list_models(Ready(analysis): Ready) -> axum::Json<ModelList>
 )]
 pub(super) async fn load_adapter(
     Ready(analysis): Ready,
+    ReadyJobs(jobs): ReadyJobs,
     Json(request): Json<AdapterRequest>,
 ) -> Result<(StatusCode, axum::Json<Model>), ApiError> {
-    let model = analysis.load_adapter(request.id, request.path).await?;
+    let AdapterRequest { id, path, job, artifact } = request;
+    let missing = |field: &str, message: &str| Err(ApiError::invalid(field, "missing_field", message));
+    let model = match (path, job, artifact) {
+        (Some(path), None, None) => analysis.load_adapter(id, path).await?,
+        (None, Some(job), Some(artifact)) => jobs.load_adapter(id, &ArtifactRef { job, artifact }).await?,
+        (None, None, None) => {
+            return missing("path", "an adapter comes from a `path`, or from a `job` and its `artifact`");
+        }
+        (None, Some(_), None) => return missing("artifact", "the job's artifact is missing"),
+        (None, None, Some(_)) => return missing("job", "the job that made the artifact is missing"),
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+            return Err(ApiError::invalid(
+                "path",
+                "conflicting_fields",
+                "`path` does not go with `job` and `artifact`",
+            ));
+        }
+    };
     Ok((StatusCode::CREATED, axum::Json(model.into())))
 }
 

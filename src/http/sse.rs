@@ -36,6 +36,20 @@ pub(super) fn events<T: Serialize + Send + 'static>(
     Sse::new(events).keep_alive(KeepAlive::new().interval(PING).text("ping")).into_response()
 }
 
+/// As [`events`], each item with the id that a client may come back with in `Last-Event-ID`.
+pub(super) fn numbered<T: Serialize + Send + 'static>(
+    items: impl Stream<Item = Result<(i64, T), ApiError>> + Send + 'static,
+) -> Response {
+    let events = items
+        .map(|item| match item {
+            Ok((id, item)) => data(&item).id(id.to_string()),
+            Err(error) => data(&error.body()),
+        })
+        .chain(stream::once(std::future::ready(Event::default().data("[DONE]"))))
+        .map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(PING).text("ping")).into_response()
+}
+
 fn data<T: Serialize>(item: &T) -> Event {
     Event::default().json_data(item).unwrap_or_else(|error| {
         let body = ApiError::internal(&error).body();

@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 use super::auth::ApiKeys;
 use super::metrics::Metrics;
 use crate::analysis::Analysis;
+use crate::jobs::Jobs;
 
 /// The HTTP room's part of the configuration.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
     /// Who may call; empty lets everybody in and serves loopback host names only.
     pub keys: ApiKeys,
-    /// Longest request body that is read into memory, in bytes. The import of traces is streamed and not bound by it.
+    /// Longest request body that is read into memory, in bytes. The import of traces and
+    /// the upload of data sets are streamed and not bound by it.
     pub max_body_bytes: usize,
 }
 
@@ -27,25 +29,29 @@ pub struct AppState(Arc<Shared>);
 
 struct Shared {
     options: HttpOptions,
-    analysis: OnceLock<Analysis>,
+    rooms: OnceLock<(Analysis, Jobs)>,
     metrics: Metrics,
 }
 
 impl AppState {
     /// A state without models: every model route answers `models_not_ready` until [`AppState::open`].
     pub fn new(options: HttpOptions) -> Self {
-        Self(Arc::new(Shared { options, analysis: OnceLock::new(), metrics: Metrics::new() }))
+        Self(Arc::new(Shared { options, rooms: OnceLock::new(), metrics: Metrics::new() }))
     }
 
     /// Opens the model routes. The first call counts; models are not exchanged as a whole while serving.
-    pub fn open(&self, analysis: Analysis) {
-        if self.0.analysis.set(analysis).is_err() {
+    pub fn open(&self, analysis: Analysis, jobs: Jobs) {
+        if self.0.rooms.set((analysis, jobs)).is_err() {
             tracing::warn!("the model routes are open already");
         }
     }
 
     pub(super) fn analysis(&self) -> Option<&Analysis> {
-        self.0.analysis.get()
+        self.0.rooms.get().map(|(analysis, _)| analysis)
+    }
+
+    pub(super) fn jobs(&self) -> Option<&Jobs> {
+        self.0.rooms.get().map(|(_, jobs)| jobs)
     }
 
     pub(super) fn keys(&self) -> &ApiKeys {

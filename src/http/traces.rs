@@ -1,26 +1,21 @@
 //! `/v1/traces`: list, get, delete, export and import of stored analyses.
 
-use std::time::Duration;
-
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::dto_summary::TraceSummaryDto;
 use super::dto_trace::{TraceDto, VerdictStatusDto};
 use super::error::{ApiError, CommonErrors, ErrorBody};
-use super::extract::{PathPart, Query, Ready, require_content_type, too_large};
+use super::extract::{PathPart, Query, Ready};
 use super::models::Deleted;
+use super::upload::{bounded, broken_off, require_json_lines};
 use crate::analysis::{AnalysisError, Export, ExportFormat, ImportReport, Page, TraceFilter, TracePage};
 
 /// Longest import. It is read as a stream, so this bounds time and disk, not memory.
 const MAX_IMPORT_BYTES: usize = 1 << 30;
-
-/// Longest silence within an import.
-const IMPORT_SILENCE: Duration = Duration::from_secs(60);
 
 /// Which traces to list; every filter that is given must hold.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -196,54 +191,11 @@ pub(super) async fn import_traces(
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<ImportAnswer>, ApiError> {
-    require_content_type(&headers, "application/x-ndjson", |subtype| {
-        ["x-ndjson", "ndjson", "jsonl", "x-jsonlines"].contains(&subtype)
-    })?;
-    match analysis.import(bounded(body)).await {
+    require_json_lines(&headers)?;
+    match analysis.import(bounded(body, MAX_IMPORT_BYTES)).await {
         Ok(report) => Ok(axum::Json(report.into())),
-        Err(AnalysisError::Upload(cause)) => match cause.downcast::<UploadFault>() {
-            Ok(fault) => Err((*fault).into()),
-            Err(cause) => Err(AnalysisError::Upload(cause).into()),
-        },
+        Err(AnalysisError::Upload(cause)) => Err(broken_off(cause)),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Why an upload is not read to its end.
-#[derive(Debug, thiserror::Error)]
-enum UploadFault {
-    #[error("longer than {MAX_IMPORT_BYTES} bytes")]
-    TooLong,
-    #[error("silent for {} seconds", IMPORT_SILENCE.as_secs())]
-    Silent,
-    #[error("the connection broke")]
-    Broken(#[source] axum::Error),
-}
-
-/// The body's chunks, up to the bound on their sum and on the wait for each.
-fn bounded(body: Body) -> impl Stream<Item = Result<Bytes, UploadFault>> + Send {
-    stream::try_unfold((body.into_data_stream(), MAX_IMPORT_BYTES), |(mut chunks, left)| async move {
-        match tokio::time::timeout(IMPORT_SILENCE, chunks.next()).await {
-            Err(_elapsed) => Err(UploadFault::Silent),
-            Ok(None) => Ok(None),
-            Ok(Some(Err(error))) => Err(UploadFault::Broken(error)),
-            Ok(Some(Ok(chunk))) => match left.checked_sub(chunk.len()) {
-                Some(left) => Ok(Some((chunk, (chunks, left)))),
-                None => Err(UploadFault::TooLong),
-            },
-        }
-    })
-}
-
-impl From<UploadFault> for ApiError {
-    fn from(fault: UploadFault) -> Self {
-        match fault {
-            UploadFault::TooLong => too_large(MAX_IMPORT_BYTES),
-            UploadFault::Silent => {
-                Self::new(StatusCode::BAD_REQUEST, "body_timeout", "the upload stood still for too long")
-            }
-            UploadFault::Broken(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", "the upload broke off"),
-        }
     }
 }
 

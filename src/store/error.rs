@@ -23,11 +23,17 @@ pub enum StoreError {
     /// The trace that a record belongs to is not there, or not any more.
     #[error("there is no trace {id:?}")]
     TraceGone { id: String },
+    /// A file cannot be written or read.
+    #[error("{} cannot be written or read: {source}", .path.display())]
+    Disk { path: PathBuf, source: std::io::Error },
+    /// Another worker holds the job.
+    #[error("job {id:?} is held by another worker")]
+    LeaseLost { id: String },
     /// The cursor did not come from a list.
-    #[error("the cursor is not one that a list of traces gave")]
+    #[error("the cursor is not one that a list gave")]
     BadCursor,
     /// A page must hold 1 to 100 rows.
-    #[error("a page holds 1 to {max} traces, not {limit}")]
+    #[error("a page holds 1 to {max} entries, not {limit}")]
     BadLimit { limit: usize, max: usize },
     /// A stored record does not read back; the text is for the log.
     #[error("the stored record of {id:?} is damaged: {reason}")]

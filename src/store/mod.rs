@@ -1,9 +1,14 @@
-//! Records that outlive a request: stored traces with their rollouts and searches, in SQLite.
+//! Records that outlive a request: stored traces with their rollouts and searches, data sets and jobs. Records are in SQLite,
+//! what is large is in files beside it.
 //!
 //! This room knows SQL and the domain's values. It knows neither models nor HTTP.
 
 mod attachments;
+mod datasets;
 mod error;
+mod files;
+mod job_events;
+mod jobs;
 mod traces;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +19,13 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use attachments::{Attachment, AttachmentKind, AttachmentRow, Key};
+pub use datasets::DatasetWriter;
 pub use error::StoreError;
+pub use files::{Artifact, JobFolder};
+pub use jobs::{Claim, JobFilter, JobPage, Lease, StoredJob};
 pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
+
+use self::files::Files;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
@@ -27,7 +37,7 @@ const CONNECTIONS: u32 = 4;
 /// Where the records are.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The database file. Its folder is made if it is missing.
+    /// The database file. Its folder is made if it is missing; data sets and jobs have folders beside it.
     pub path: PathBuf,
 }
 
@@ -35,6 +45,7 @@ pub struct StoreOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(self) pool: SqlitePool,
+    pub(self) files: Files,
 }
 
 impl Store {
@@ -64,12 +75,13 @@ impl Store {
             .connect_with(connect)
             .await
             .map_err(|error| unusable(error.to_string()))?;
-        Self::migrated(pool, &path).await
+        Self::migrated(pool, Files::beside(&path), &path).await
     }
 
     /// A store that is forgotten with the process: for runs that save nothing, and for tests.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let path = PathBuf::from(":memory:");
+        let files = Files::temporary()?;
         let connect = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
         // Every connection to `:memory:` is a database of its own, so there is one, and it is never closed.
         let pool = SqlitePoolOptions::new()
@@ -80,12 +92,12 @@ impl Store {
             .connect_with(connect)
             .await
             .map_err(|error| StoreError::Unusable { path: path.clone(), reason: error.to_string() })?;
-        Self::migrated(pool, &path).await
+        Self::migrated(pool, files, &path).await
     }
 
-    async fn migrated(pool: SqlitePool, path: &Path) -> Result<Self, StoreError> {
+    async fn migrated(pool: SqlitePool, files: Files, path: &Path) -> Result<Self, StoreError> {
         match MIGRATIONS.run(&pool).await {
-            Ok(()) => Ok(Store { pool }),
+            Ok(()) => Ok(Store { pool, files }),
             Err(error) => {
                 pool.close().await;
                 Err(migration_error(error, path))

@@ -226,11 +226,11 @@ fn containing(text: &str) -> String {
 }
 
 /// Hexadecimal, so that clients take it for what it is: opaque, and safe in a URL.
-fn encode_cursor(id: &str) -> String {
+pub(super) fn encode_cursor(id: &str) -> String {
     id.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn decode_cursor(cursor: &str) -> Result<String, StoreError> {
+pub(super) fn decode_cursor(cursor: &str) -> Result<String, StoreError> {
     const LONGEST: usize = 256;
     if cursor.is_empty() || cursor.len() > LONGEST || !cursor.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(StoreError::BadCursor);

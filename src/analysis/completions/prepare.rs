@@ -11,7 +11,7 @@ use crate::domain::model::{ModelInfo, ModelRef};
 use crate::domain::sampling::MAX_DRAWN;
 use crate::domain::score::TokenScore;
 use crate::engine::text::{PromptInput, PromptTokens};
-use crate::engine::{EngineError, ScoreRequest, TextCodec};
+use crate::engine::{EngineError, ScoreRequest, Scorers, TextCodec};
 
 /// Most tokens, likely ones included, that a request may have reported: some 200 MB of answer.
 const MAX_REPORTED: usize = 1 << 21;
@@ -84,7 +84,7 @@ impl Analysis {
     ) -> Result<bool, AnalysisError> {
         let long = |prompt: &&mut Prompt| prompt.tokens.ids.len() > 1;
         let request = |prompt: &mut Prompt| ScoreRequest {
-            model: Some(model.id.clone()),
+            scorers: Scorers::Alone(model.id.clone()),
             token_ids: prompt.tokens.ids.clone(),
             response_start: 1,
             beta: ANY_BETA,

@@ -8,7 +8,7 @@ use crate::domain::critical::CriticalRule;
 use crate::domain::model::{ModelRef, PerModel};
 use crate::domain::search::{Candidates, SearchSettings, Strategy, least_likelihood};
 use crate::domain::trace::Trace;
-use crate::engine::{Fork, ScoreRequest, ScoredResponse};
+use crate::engine::{Fork, ScoreRequest, ScoredResponse, Scorers};
 
 /// A trajectory that is searched.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Analysis {
                 subject.scores = Some(Scores { values, candidates: trace.critical.clone() });
             }
         } else if matches!(settings.candidates, Candidates::LowestScores(_)) {
-            let scored = self.engine.score(request(&subject, None)).await?;
+            let scored = self.engine.score(request(&subject, Scorers::Roles)).await?;
             subject.place = Place::Later;
             known = of_score(&scored, model);
             let values: Vec<Option<f64>> = scored.tokens.iter().map(|token| token.score).collect();
@@ -100,7 +100,7 @@ impl Analysis {
         let known = match known {
             Some(known) => known,
             None => {
-                let ask = || self.engine.score(request(&subject, Some(model.id.clone())));
+                let ask = || self.engine.score(request(&subject, Scorers::Alone(model.id.clone())));
                 let scored = placed(subject.place, ask).await?;
                 subject.place = Place::Later;
                 same_model(&scored.models.base, model)?;
@@ -140,9 +140,9 @@ impl Subject {
     }
 }
 
-fn request(subject: &Subject, model: Option<String>) -> ScoreRequest {
+fn request(subject: &Subject, scorers: Scorers) -> ScoreRequest {
     let token_ids = subject.sequence.clone();
-    ScoreRequest { model, token_ids, response_start: subject.prompt, beta: 1.0, top: 0, watch: Vec::new() }
+    ScoreRequest { scorers, token_ids, response_start: subject.prompt, beta: 1.0, top: 0, watch: Vec::new() }
 }
 
 /// Picks a model's value of three.

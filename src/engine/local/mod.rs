@@ -23,7 +23,7 @@ mod turns;
 pub(crate) mod twin;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -77,6 +77,8 @@ pub struct LocalEngine {
     budget: Arc<CacheBudget>,
     /// Generations being served.
     running: Arc<AtomicUsize>,
+    /// Whether a scoring pass is under way.
+    scoring: Arc<AtomicBool>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -110,14 +112,16 @@ impl LocalEngine {
         let queue = Arc::new(Queue::new(options.queue));
         let budget = CacheBudget::new(options.cache_bytes);
         let running = Arc::new(AtomicUsize::new(0));
+        let scoring = Arc::new(AtomicBool::new(false));
         let worker = {
-            let (models, queue, budget, running) = (models.clone(), queue.clone(), budget.clone(), running.clone());
+            let (models, queue, budget) = (models.clone(), queue.clone(), budget.clone());
+            let (running, scoring) = (running.clone(), scoring.clone());
             let (codec, rows) = (checkpoint.text.clone(), options.batch);
             std::thread::Builder::new()
                 .name("device".to_owned())
                 .spawn(move || {
                     let generator = models.clone().generator(codec, budget, rows);
-                    Device { pool, models, queue, generator, running, turns: Turns::default() }.serve();
+                    Device { pool, models, queue, generator, running, scoring, turns: Turns::default() }.serve();
                 })
                 .map_err(|error| EngineError::Internal(format!("the device thread cannot be started: {error}")))?
         };
@@ -125,6 +129,7 @@ impl LocalEngine {
             vocab_size: checkpoint.config.vocab_size,
             budget,
             running,
+            scoring,
             text: checkpoint.text,
             models,
             queue,
@@ -134,7 +139,7 @@ impl LocalEngine {
 
     fn check_score(&self, request: &ScoreRequest) -> Result<(), EngineError> {
         let tokens = request.token_ids.len();
-        let max = self.models.scored_context(request.model.as_deref())?;
+        let max = self.models.scored_context(&request.scorers)?;
         if tokens > max {
             return Err(EngineError::TooLong { tokens, max });
         }
@@ -183,6 +188,7 @@ struct Device {
     queue: Arc<Queue>,
     generator: Box<dyn Generate>,
     running: Arc<AtomicUsize>,
+    scoring: Arc<AtomicBool>,
     turns: Turns,
 }
 
@@ -212,6 +218,13 @@ impl Device {
     }
 
     fn score(&mut self) {
+        // Set before the queue is emptied: whoever asks finds the requests in one place or the other.
+        self.scoring.store(true, Ordering::SeqCst);
+        self.pass();
+        self.scoring.store(false, Ordering::SeqCst);
+    }
+
+    fn pass(&mut self) {
         let items = self.queue.take(self.models.tokens_per_pass());
         let (items, gone): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| !item.gone());
         gone.into_iter().for_each(|item| item.finish(Err(EngineError::Cancelled)));
@@ -324,6 +337,10 @@ impl Engine for LocalEngine {
             cache_bytes: self.budget.used(),
             cache_budget: self.budget.capacity(),
         }
+    }
+
+    fn busy(&self) -> bool {
+        self.queue.waiting() > 0 || self.scoring.load(Ordering::SeqCst) || self.running.load(Ordering::Relaxed) > 0
     }
 }
 

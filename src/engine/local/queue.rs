@@ -266,10 +266,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Scorers;
 
     fn request(tokens: u32) -> ScoreRequest {
         ScoreRequest {
-            model: None,
+            scorers: Scorers::Roles,
             token_ids: (0..tokens).collect(),
             response_start: 1,
             beta: 1.0,

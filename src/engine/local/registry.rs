@@ -12,7 +12,7 @@ use super::queue::Item;
 use crate::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Roles};
 use crate::domain::score::{Normalizer, TokenScore};
 use crate::engine::error::EngineError;
-use crate::engine::{AdapterSource, ScoredResponse, TextCodec};
+use crate::engine::{AdapterSource, ScoredResponse, Scorers, TextCodec};
 
 /// What the engine needs of a registry, whichever device it is for.
 pub(crate) trait ModelSet: Send + Sync + 'static {
@@ -28,8 +28,8 @@ pub(crate) trait ModelSet: Send + Sync + 'static {
     fn tokens_per_pass(&self) -> usize;
     /// The model that a name stands for: a model's id, or a role.
     fn find(&self, name: &str) -> Result<ModelRef, EngineError>;
-    /// The longest trajectory that can be scored, by one model or in all roles.
-    fn scored_context(&self, model: Option<&str>) -> Result<usize, EngineError>;
+    /// The longest trajectory that these can score.
+    fn scored_context(&self, scorers: &Scorers) -> Result<usize, EngineError>;
     /// What an order's model can hold, and what the order takes of it.
     fn limits(&self, order: &Order) -> Result<Limits, EngineError>;
     /// What generates with these models.
@@ -202,10 +202,20 @@ impl<D: Decoder> Registry<D> {
         found.cloned().ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })
     }
 
-    /// The roles as they are now, held for a pass.
-    fn players(&self) -> PerModel<Arc<Player<D>>> {
-        let cast = self.read();
-        PerModel { base: cast.players[0].clone(), positive: cast.positive.clone(), negative: cast.negative.clone() }
+    /// Who scores, as it is now, held for a pass.
+    fn scoring(&self, scorers: &Scorers) -> Result<PerModel<Arc<Player<D>>>, EngineError> {
+        match scorers {
+            Scorers::Roles => {
+                let cast = self.read();
+                let (positive, negative) = (cast.positive.clone(), cast.negative.clone());
+                Ok(PerModel { base: cast.players[0].clone(), positive, negative })
+            }
+            Scorers::Alone(name) => Ok(PerModel { base: self.named(name)?, positive: None, negative: None }),
+            Scorers::Named(PerModel { base, positive, negative }) => {
+                let named = |name: &Option<String>| name.as_deref().map(|name| self.named(name)).transpose();
+                Ok(PerModel { base: self.named(base)?, positive: named(positive)?, negative: named(negative)? })
+            }
+        }
     }
 }
 
@@ -282,15 +292,12 @@ impl<D: Decoder> ModelSet for Registry<D> {
 
     fn score(&self, items: Vec<Item>) {
         let mut rest = items;
-        while let Some(model) = rest.first().map(|item| item.request().model.clone()) {
-            let (together, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|item| item.request().model == model);
+        while let Some(scorers) = rest.first().map(|item| item.request().scorers.clone()) {
+            let (together, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|item| item.request().scorers == scorers);
             rest = others;
-            match model.map(|name| self.named(&name)).transpose() {
-                Ok(None) => Pass { players: self.players() }.run(together),
-                Ok(Some(alone)) => {
-                    let players = PerModel { base: alone, positive: None, negative: None };
-                    Pass { players }.run(together);
-                }
+            match self.scoring(&scorers) {
+                Ok(players) => Pass { players }.run(together),
                 Err(error) => together.into_iter().for_each(|item| item.finish(Err(error.clone()))),
             }
         }
@@ -304,11 +311,15 @@ impl<D: Decoder> ModelSet for Registry<D> {
         Ok(self.named(name)?.reference())
     }
 
-    fn scored_context(&self, model: Option<&str>) -> Result<usize, EngineError> {
-        match model {
-            Some(name) => Ok(self.named(name)?.info.max_context),
+    fn scored_context(&self, scorers: &Scorers) -> Result<usize, EngineError> {
+        match scorers {
             // Roles may be given to others before the trajectory's turn comes.
-            None => Ok(self.read().players.iter().map(|player| player.info.max_context).min().unwrap_or(0)),
+            Scorers::Roles => Ok(self.read().players.iter().map(|player| player.info.max_context).min().unwrap_or(0)),
+            Scorers::Alone(_) | Scorers::Named(_) => {
+                let PerModel { base, positive, negative } = self.scoring(scorers)?;
+                let context = |player: Arc<Player<D>>| player.info.max_context;
+                Ok([positive, negative].into_iter().flatten().map(context).fold(base.info.max_context, usize::min))
+            }
         }
     }
 

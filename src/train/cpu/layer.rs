@@ -8,6 +8,7 @@ use crate::engine::local::checkpoint::ModelConfig;
 use crate::engine::local::cpu::decoder::Layer;
 use crate::engine::local::cpu::math::rotate;
 use crate::engine::local::projection::Projection;
+use crate::train::Pace;
 use crate::train::batch::Family;
 use crate::train::layout::{LayerLayout, Trained};
 use crate::train::parameters::Parameters;
@@ -24,6 +25,8 @@ pub(super) struct Block<'a> {
     pub(super) rotation: &'a [Vec<f32>; 2],
     /// What dropout is drawn from in this block.
     pub(super) key: u32,
+    /// Asked before every product, so that a request never waits for more than one.
+    pub(super) pace: &'a dyn Pace,
 }
 
 /// What a block computed on its way.
@@ -81,6 +84,7 @@ impl Block<'_> {
         let config = self.config;
         let size = config.hidden_size;
         let x = norms(input, &self.weights.attention_norm, self.eps());
+        self.pace.rest();
         let sites = [Projection::Query, Projection::Key, Projection::Value].map(|p| self.site(p));
         let outs = forward(&sites, &Rows::new(&x, size), parameters)?;
         let [mut q, mut k, v] = three(outs)?;
@@ -92,16 +96,20 @@ impl Block<'_> {
         }
         self.turn(&mut q, config.num_heads, false);
         self.turn(&mut k, config.num_kv_heads, false);
+        self.pace.rest();
         let attended = attend(Heads::new(config), self.families, Inputs { q: &q, k: &k, v: &v });
         let width = config.num_heads * config.head_dim;
+        self.pace.rest();
         let mut outs = forward(&[self.site(Projection::Output)], &Rows::new(&attended, width), parameters)?;
         let mut middle = outs.swap_remove(0);
         add(&mut middle, input);
         let x = norms(&middle, &self.weights.mlp_norm, self.eps());
+        self.pace.rest();
         let sites = [self.site(Projection::Gate), self.site(Projection::Up)];
         let mut outs = forward(&sites, &Rows::new(&x, size), parameters)?;
         let (up, gate) = (outs.pop().unwrap_or_default(), outs.pop().unwrap_or_default());
         let wide = self.wide(&gate, &up);
+        self.pace.rest();
         let rows = Rows::new(&wide, config.intermediate_size);
         let mut out = forward(&[self.site(Projection::Down)], &rows, parameters)?.swap_remove(0);
         add(&mut out, &middle);
@@ -139,14 +147,18 @@ impl Block<'_> {
         drop(dwide);
         let x = norms(&middle, &self.weights.mlp_norm, self.eps());
         let mut dx = vec![0f32; x.len()];
+        self.pace.rest();
         self.site(Projection::Gate).back(&x, &gate, &mut dx, parameters)?;
+        self.pace.rest();
         self.site(Projection::Up).back(&x, &up, &mut dx, parameters)?;
         let norm = self.layout.and_then(|layout| layout.mlp_norm);
         let norm = norm.map(|index| parameters.0[index].gradient.as_mut_slice());
         norms_back(&middle, &self.weights.mlp_norm, self.eps(), &dx, dout, norm);
         // Attention.
         let mut dattended = vec![0f32; attended.len()];
+        self.pace.rest();
         self.site(Projection::Output).back(&attended, dout, &mut dattended, parameters)?;
+        self.pace.rest();
         let inputs = Inputs { q: &q, k: &k, v: &v };
         let InputGradients { q: mut dq, k: mut dk, v: dv } =
             attend_back(Heads::new(config), self.families, inputs, &dattended);
@@ -164,6 +176,7 @@ impl Block<'_> {
         let x = norms(input, &self.weights.attention_norm, self.eps());
         dx.fill(0.0);
         for (projection, dy) in [(Projection::Query, &dq), (Projection::Key, &dk), (Projection::Value, &dv)] {
+            self.pace.rest();
             self.site(projection).back(&x, dy, &mut dx, parameters)?;
         }
         let norm = self.layout.and_then(|layout| layout.attention_norm);

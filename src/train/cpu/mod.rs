@@ -82,6 +82,7 @@ impl<'a> Run<'a> {
             families: &self.batch.families,
             rotation: &self.rotation,
             key: mixed(self.key, index as u32),
+            pace: self.pace,
         }
     }
 

@@ -10,7 +10,7 @@ use linchpin::domain::model::{ModelInfo, ModelKind, ModelRef, PerModel, Role, Ro
 use linchpin::domain::score::{Alternative, Normalizer, TokenScore};
 use linchpin::engine::{
     AdapterSource, Engine, EngineError, GenerateRequest, Generation, GenerationState, QueueState, ScoreRequest,
-    ScoredResponse, TextCodec,
+    ScoredResponse, Scorers, TextCodec,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -116,9 +116,13 @@ impl FakeEngine {
         }
         let roles = self.roles();
         let model = |id: &str| ModelRef { id: id.to_owned(), sha256: format!("sha-of-{id}") };
-        let (base, roles) = match &request.model {
-            None => ("base".to_owned(), roles),
-            Some(name) => (self.named(name)?, Roles::default()),
+        let (base, roles) = match &request.scorers {
+            Scorers::Roles => ("base".to_owned(), roles),
+            Scorers::Alone(name) => (self.named(name)?, Roles::default()),
+            Scorers::Named(PerModel { base, positive, negative }) => {
+                let named = |name: &Option<String>| name.as_deref().map(|name| self.named(name)).transpose();
+                (self.named(base)?, Roles { positive: named(positive)?, negative: named(negative)? })
+            }
         };
         Ok(ScoredResponse {
             tokens: request.token_ids[request.response_start..].iter().map(|&id| token(id, &roles, request)).collect(),

@@ -4,6 +4,7 @@
 pub(crate) mod engine;
 pub(crate) mod generation;
 pub(crate) mod process;
+pub(crate) mod trainer;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use linchpin::analysis::Analysis;
 use linchpin::http::{ApiKeys, AppState, HttpOptions, ServerLimits, serve};
-use linchpin::store::Store;
+use linchpin::jobs::Jobs;
+use linchpin::store::{Store, StoreOptions};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use engine::FakeEngine;
+use trainer::FakeTrainer;
 
 /// How a test's server differs from the default.
 #[derive(Default)]
@@ -32,12 +35,17 @@ pub(crate) struct Setup {
     pub(crate) loading: bool,
     pub(crate) adapters_dir: Option<PathBuf>,
     pub(crate) drain: Option<Duration>,
+    /// Jobs wait for ever.
+    pub(crate) no_jobs: bool,
+    /// Records that outlive the server.
+    pub(crate) database: Option<PathBuf>,
 }
 
 /// A server that ends with the value.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) engine: Arc<FakeEngine>,
+    pub(crate) trainer: Arc<FakeTrainer>,
     pub(crate) client: reqwest::Client,
     pub(crate) stop: CancellationToken,
     /// Gives the number of connections that the drain cut off.
@@ -56,18 +64,26 @@ impl Server {
         let mut options = HttpOptions { keys: ApiKeys::new(keys), ..HttpOptions::default() };
         options.max_body_bytes = setup.max_body_bytes.unwrap_or(options.max_body_bytes);
         let state = AppState::new(options);
+        let stop = CancellationToken::new();
+        let trainer = Arc::new(FakeTrainer::default());
         if !setup.loading {
-            let store = Store::in_memory().await.unwrap();
-            state.open(Analysis::new(engine.clone(), store, setup.adapters_dir));
+            let store = match setup.database {
+                Some(path) => Store::open(StoreOptions { path }).await.unwrap(),
+                None => Store::in_memory().await.unwrap(),
+            };
+            let jobs = Jobs::new(engine.clone(), store.clone(), trainer.clone(), stop.clone());
+            if !setup.no_jobs {
+                tokio::spawn(linchpin::jobs::run(jobs.clone()));
+            }
+            state.open(Analysis::new(engine.clone(), store, setup.adapters_dir), jobs);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
         let drain = setup.drain.unwrap_or(Duration::from_secs(10));
         let limits = ServerLimits { drain, ..ServerLimits::default() };
         let running = tokio::spawn(serve(listener, state, limits, stop.clone().cancelled_owned()));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { address, engine, client, _stop_on_drop: stop.clone().drop_guard(), stop, running }
+        Self { address, engine, trainer, client, _stop_on_drop: stop.clone().drop_guard(), stop, running }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -241,4 +257,65 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the condition came to hold");
+}
+
+/// Jobs and their data sets.
+impl Server {
+    /// Uploads rows as a data set.
+    pub(crate) async fn upload(&self, name: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.request(Method::PUT, &format!("/v1/datasets/{name}"));
+        request.header("content-type", "application/x-ndjson").body(body).send().await.unwrap()
+    }
+
+    /// Uploads rows that are right.
+    pub(crate) async fn upload_rows(&self, name: &str, rows: &[Value]) -> Value {
+        let body: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        ok(self.upload(name, body).await).await
+    }
+
+    /// Submits a job and gives its id.
+    pub(crate) async fn submit(&self, kind: &str, config: Value) -> String {
+        let response = self.post("/v1/jobs", &json!({"kind": kind, "config": config})).await;
+        assert_eq!(response.status(), 202, "{}", response.text().await.unwrap());
+        let location = response.headers()["location"].to_str().unwrap().to_owned();
+        let job = ok(response).await;
+        assert_eq!(location, format!("/v1/jobs/{}", job["id"].as_str().unwrap()));
+        job["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn job(&self, id: &str) -> Value {
+        ok(self.get(&format!("/v1/jobs/{id}")).await).await
+    }
+
+    /// Waits for a job to be in a state, and gives it.
+    pub(crate) async fn job_in(&self, id: &str, state: &str) -> Value {
+        for _ in 0..2000 {
+            let job = self.job(id).await;
+            if job["state"] == json!(state) {
+                return job;
+            }
+            let over = ["succeeded", "failed", "cancelled"].contains(&job["state"].as_str().unwrap());
+            assert!(!over, "the job is {} and not {state}: {job}", job["state"]);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the job did not come to be {state}: {}", self.job(id).await);
+    }
+
+    /// Submits a job and waits for its success.
+    pub(crate) async fn succeeds(&self, kind: &str, config: Value) -> Value {
+        let id = self.submit(kind, config).await;
+        self.job_in(&id, "succeeded").await
+    }
+
+    /// A text that a job made.
+    pub(crate) async fn artifact(&self, id: &str, name: &str) -> String {
+        let response = self.get(&format!("/v1/jobs/{id}/artifacts/{name}")).await;
+        assert_eq!(response.status(), 200, "{name}");
+        response.text().await.unwrap()
+    }
+
+    /// The rows of JSON lines that a job made.
+    pub(crate) async fn artifact_rows(&self, id: &str, name: &str) -> Vec<Value> {
+        self.artifact(id, name).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }

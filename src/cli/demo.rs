@@ -1,0 +1,102 @@
+//! The built-in demo: a small model with its adapters, problems and traces, embedded into the binary.
+//!
+//! Model files are mapped, so they are written out once, into the user's data folder, under the hash of what they hold.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use futures::stream;
+use linchpin::analysis::Analysis;
+use linchpin::engine::{AdapterSource, Engine};
+use linchpin::jobs::Jobs;
+use rust_embed::Embed;
+use sha2::{Digest, Sha256};
+
+#[derive(Embed)]
+#[folder = "demo/"]
+#[include = "model/*"]
+#[include = "adapters/*/*"]
+#[include = "data/*.jsonl"]
+struct Files;
+
+/// Digits of the hash in the folder's name.
+const DIGITS: usize = 16;
+/// The adapter that is loaded beside the positive and the negative one.
+const TRAINED: &str = "cdpo";
+
+/// The demo's files on disk.
+pub(super) struct Demo {
+    folder: PathBuf,
+}
+
+impl Demo {
+    /// Writes the files into `data`, unless they are there already. Blocking.
+    pub(super) fn install(data: &Path) -> anyhow::Result<Self> {
+        let mut names: Vec<_> = Files::iter().collect();
+        names.sort_unstable();
+        let mut hash = Sha256::new();
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let file = Files::get(&name).with_context(|| format!("the embedded file {name} is missing"))?;
+            hash.update(name.as_bytes());
+            hash.update(file.metadata.sha256_hash());
+            files.push((name, file));
+        }
+        let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let root = data.join("demo");
+        let folder = root.join(&digest[..DIGITS]);
+        if !folder.is_dir() {
+            // Put there as a whole: another process may be doing the same.
+            std::fs::create_dir_all(&root).with_context(|| format!("{} cannot be made", root.display()))?;
+            let beside = root.join(format!(".{}-{}", &digest[..DIGITS], std::process::id()));
+            for (name, file) in files {
+                let path = beside.join(&*name);
+                let parent = path.parent().unwrap_or(&beside);
+                std::fs::create_dir_all(parent)
+                    .and_then(|()| std::fs::write(&path, &file.data))
+                    .with_context(|| format!("{} cannot be written", path.display()))?;
+            }
+            if let Err(error) = std::fs::rename(&beside, &folder) {
+                std::fs::remove_dir_all(&beside).with_context(|| format!("{} stays", beside.display()))?;
+                anyhow::ensure!(folder.is_dir(), "{} cannot be written: {error}", folder.display());
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    pub(super) fn model(&self) -> String {
+        self.folder.join("model").display().to_string()
+    }
+
+    pub(super) fn adapter(&self, name: &str) -> String {
+        self.folder.join("adapters").join(name).display().to_string()
+    }
+
+    /// Loads what the demo's own training made, without a role.
+    pub(super) async fn load_trained(&self, engine: &dyn Engine) -> anyhow::Result<()> {
+        let path = PathBuf::from(self.adapter(TRAINED));
+        engine.load_adapter(AdapterSource { id: TRAINED.to_owned(), path }).await?;
+        Ok(())
+    }
+
+    /// Puts the demo's traces and problems into a store that has never had them. What the user deletes stays deleted.
+    pub(super) async fn fill(&self, analysis: &Analysis, jobs: &Jobs) -> anyhow::Result<()> {
+        let filled = self.folder.join("filled");
+        if filled.exists() {
+            return Ok(());
+        }
+        for name in ["problems", "heldout"] {
+            let rows = stream::iter([read(&self.folder.join(format!("data/{name}.jsonl"))).await]);
+            jobs.put_dataset(format!("demo-{name}"), rows).await?;
+        }
+        let traces = stream::iter([read(&self.folder.join("data/traces.jsonl")).await]);
+        let report = analysis.import(traces).await?;
+        tracing::info!(?report, "the demo's traces are in the store");
+        tokio::fs::write(&filled, "").await.with_context(|| format!("{} cannot be written", filled.display()))?;
+        Ok(())
+    }
+}
+
+async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    tokio::fs::read(path).await
+}

@@ -1,0 +1,163 @@
+//! Responses to problems: which problems can be put to the model, and what it answers to one.
+
+use std::future::ready;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use crate::analysis::{Place, placed};
+use crate::domain::dataset::Row;
+use crate::domain::sampling::FinishReason;
+use crate::domain::verdict::Verdict;
+use crate::domain::verifier;
+use crate::engine::text::PromptInput;
+use crate::engine::{Engine, EngineError, Fork, GenerateRequest, GenerationEvent, Sample, TextCodec};
+use crate::jobs::config::{DrawConfig, ModelSource};
+use crate::jobs::error::StageError;
+use crate::jobs::plan::at_fault;
+use crate::jobs::prepare::{DroppedRow, wrong_kind};
+use crate::jobs::rows::Rows;
+
+/// A problem that the model can be asked.
+#[derive(Debug, Clone)]
+pub(in crate::jobs) struct Asked {
+    /// The number of its row, from 0; seeds its draws.
+    pub(in crate::jobs) index: u64,
+    pub(in crate::jobs) question: String,
+    pub(in crate::jobs) answer: String,
+}
+
+/// The problems of a file.
+pub(in crate::jobs) struct Problems {
+    pub(in crate::jobs) usable: Vec<Asked>,
+    pub(in crate::jobs) dropped: Vec<DroppedRow>,
+    /// Of the usable ones' prompts.
+    pub(in crate::jobs) tokens: u64,
+}
+
+/// A response with its verdict.
+pub(super) struct Graded {
+    pub(super) text: String,
+    pub(super) token_ids: Vec<u32>,
+    pub(super) finish: FinishReason,
+    pub(super) verdict: Verdict,
+}
+
+/// Reads problems and leaves out those that do not fit the model. Blocking.
+pub(in crate::jobs) fn problems(
+    engine: &dyn Engine,
+    input: &Path,
+    config: &DrawConfig,
+    stage: &str,
+) -> Result<Problems, StageError> {
+    let mut problems = Problems { usable: Vec::new(), dropped: Vec::new(), tokens: 0 };
+    // An adapter that is not loaded yet has the base's limits.
+    let model = match &config.model {
+        ModelSource::Loaded(name) => name.as_str(),
+        ModelSource::Artifact(_) => "base",
+    };
+    for (index, row) in Rows::open(input)?.enumerate() {
+        let (line, row) = row?;
+        let Row::Problem(problem) = row else { return Err(wrong_kind(line, "a problem")) };
+        let asked = Asked { index: index as u64, question: problem.question, answer: problem.answer };
+        let checked = request(engine.text(), config, model, &asked).and_then(|request| {
+            engine.check(&request)?;
+            Ok(request.token_ids.len())
+        });
+        match checked {
+            Ok(tokens) => {
+                problems.tokens += tokens as u64;
+                problems.usable.push(asked);
+            }
+            Err(error) => {
+                let (reason, detail) = at_fault(error)?;
+                problems.dropped.push(DroppedRow { stage: stage.to_owned(), line, reason, detail });
+            }
+        }
+    }
+    Ok(problems)
+}
+
+fn request(codec: &TextCodec, config: &DrawConfig, model: &str, asked: &Asked) -> Result<GenerateRequest, EngineError> {
+    let token_ids = codec.prompt(PromptInput::Text(config.whole_prompt(&asked.question)))?.ids;
+    if token_ids.is_empty() {
+        return Err(EngineError::Text("the prompt has no token".to_owned()));
+    }
+    let keep = token_ids.len();
+    Ok(GenerateRequest {
+        model: model.to_owned(),
+        token_ids,
+        forks: vec![Fork { keep, forced: None, banned: None, samples: 0..config.n }],
+        sampling: config.sampling(asked.index),
+        max_tokens: config.max_tokens,
+        stop: config.stop.clone(),
+        stop_from: keep,
+        ignore_eos: false,
+        top_logprobs: 0,
+        every_token: false,
+    })
+}
+
+/// Draws and grades the responses to a problem, in the order of their numbers. Waits for its place in the engine's queue:
+/// whoever sits before a page goes first.
+pub(super) async fn answers(
+    engine: Arc<dyn Engine>,
+    config: Arc<DrawConfig>,
+    model: String,
+    asked: Asked,
+) -> Result<(Asked, Vec<Graded>), StageError> {
+    let request = request(engine.text(), &config, &model, &asked)?;
+    let generation = placed(Place::Later, || ready(engine.generate(request.clone()))).await?;
+    let mut samples: Vec<Sample> = Vec::with_capacity(config.n);
+    let mut events = generation.events;
+    while let Some(event) = events.try_next().await? {
+        match event {
+            GenerationEvent::Sample(sample) => samples.push(sample),
+            GenerationEvent::Forced { .. } | GenerationEvent::Token { .. } | GenerationEvent::Done(_) => {}
+        }
+    }
+    if samples.len() != config.n {
+        return Err(StageError::internal(&format!("the engine drew {} of {} samples", samples.len(), config.n)));
+    }
+    samples.sort_by_key(|sample| sample.number);
+    super::blocking(move || {
+        let graded = samples.into_iter().map(|sample| grade(engine.text(), sample, &asked.answer));
+        let graded = graded.collect::<Result<Vec<_>, StageError>>()?;
+        Ok((asked, graded))
+    })
+    .await
+}
+
+fn grade(codec: &TextCodec, sample: Sample, answer: &str) -> Result<Graded, StageError> {
+    let text = sample.text();
+    let token_ids = kept_tokens(codec, &sample, &text)?;
+    let verdict = verifier::grade(&text, answer);
+    Ok(Graded { text, token_ids, finish: sample.finish, verdict })
+}
+
+/// The tokens of a sample without those that spell its stop string, and with the one that ends a sequence where the sample
+/// is finished: what a model is to learn to write. Of a token that the stop string cuts, what comes before the cut is
+/// spelled anew.
+fn kept_tokens(codec: &TextCodec, sample: &Sample, text: &str) -> Result<Vec<u32>, EngineError> {
+    let mut ids = sample.token_ids();
+    match sample.finish {
+        FinishReason::Eos | FinishReason::Length => return Ok(ids),
+        FinishReason::Stop => {}
+    }
+    let mut bytes = 0;
+    let whole = ids.iter().take_while(|&&id| {
+        bytes += codec.text_bytes(id).len();
+        bytes <= text.len()
+    });
+    let whole = whole.count();
+    let kept: usize = ids[..whole].iter().map(|&id| codec.text_bytes(id).len()).sum();
+    let rest = text.get(kept..).unwrap_or_default();
+    let spelled = if rest.is_empty() { Vec::new() } else { codec.encode(rest, false)? };
+    let drawn = std::mem::take(&mut ids);
+    ids.extend(&drawn[..whole]);
+    ids.extend(spelled);
+    ids.extend(codec.eos_ids().first());
+    // Without a token that ends a sequence, a response that stopped at once would have none at all.
+    Ok(if ids.is_empty() { drawn } else { ids })
+}

@@ -1,0 +1,149 @@
+//! `/v1/datasets`: uploads that are right, and all the ways in which they are not.
+
+use futures::stream;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Server, array, assert_refused, ok, refusal};
+
+const PROBLEM: &str = r#"{"question": "1 + 1?", "answer": "It is 2. #### 2"}"#;
+
+async fn names(server: &Server) -> Vec<String> {
+    let list = ok(server.get("/v1/datasets").await).await;
+    array(&list["data"]).iter().map(|info| info["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_data_set_is_stored_listed_replaced_and_deleted() {
+    let server = Server::start().await;
+    let body = format!("{PROBLEM}\n{PROBLEM}\n");
+    let info = ok(server.upload("gsm8k.train", body.clone()).await).await;
+    // printf '%s\n%s\n' "$PROBLEM" "$PROBLEM" | sha256sum
+    let sha256 = "08b7d54fbcbb35bc02ea6dac43c366282746b664957822ee641cf1c8c166fb27";
+    assert_eq!(
+        (&info["name"], &info["object"], &info["kind"], &info["rows"], &info["bytes"]),
+        (&json!("gsm8k.train"), &json!("dataset"), &json!("problems"), &json!(2), &json!(body.len()))
+    );
+    assert_eq!(info["sha256"], sha256);
+    assert!(info["created"].as_i64().unwrap() > 0);
+    assert_eq!(ok(server.get("/v1/datasets/gsm8k.train").await).await, info);
+
+    let pair = json!({"prompt": "p", "chosen": "a", "rejected": "b", "rejected_weights": [0, 0.5]});
+    let replaced = server.upload_rows("gsm8k.train", &[pair]).await;
+    assert_eq!((&replaced["kind"], &replaced["rows"]), (&json!("preferences"), &json!(1)));
+    let response = json!({"prompt": "p", "response": "r", "answer": "2", "correct": false});
+    server.upload_rows("b", &[response]).await;
+    assert_eq!(names(&server).await, ["b", "gsm8k.train"]);
+    let first = ok(server.get("/v1/datasets?limit=1").await).await;
+    assert_eq!((&first["has_more"], &first["next_cursor"]), (&json!(true), &json!("b")));
+    let second = ok(server.get("/v1/datasets?limit=1&cursor=b").await).await;
+    assert_eq!((&second["data"][0], &second["has_more"]), (&replaced, &json!(false)));
+
+    let deleted = json!({"id": "b", "object": "dataset", "deleted": true});
+    assert_eq!(ok(server.delete("/v1/datasets/b").await).await, deleted);
+    assert_refused(&refusal(server.delete("/v1/datasets/b").await).await, 404, "dataset_not_found", None);
+    assert_refused(&refusal(server.get("/v1/datasets/b").await).await, 404, "dataset_not_found", None);
+}
+
+#[tokio::test]
+async fn lines_may_come_in_any_pieces() {
+    let server = Server::start().await;
+    let text = format!("\n{PROBLEM}\r\n  \n{}", PROBLEM.replace('+', "\\u002b"));
+    for size in [1, 7, 64] {
+        let pieces: Vec<_> =
+            text.as_bytes().chunks(size).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let info = ok(server.upload("d", reqwest::Body::wrap_stream(stream::iter(pieces))).await).await;
+        assert_eq!((&info["rows"], &info["bytes"]), (&json!(2), &json!(text.len())));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_line_is_named_and_nothing_is_kept_of_the_upload() {
+    let server = Server::start().await;
+    let kept = server.upload_rows("d", &[json!({"question": "q", "answer": "1"})]).await;
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    for (line, expected) in [
+        ("{\"question\": ", "not JSON"),
+        ("\u{0}", "not JSON"),
+        ("\"text\"", "not a JSON object"),
+        (deep.as_str(), "not JSON"),
+        (r#"{"question": "q"}"#, "missing field `answer`"),
+        (r#"{"question": "q", "answer": null}"#, "`answer`: invalid type"),
+        (r#"{"question": "", "answer": "1"}"#, "`question` is empty"),
+        (r#"{"question": "q", "answer": "1", "extra": 1}"#, "unknown field `extra`"),
+        (r#"{"prompt": "p", "response": "r"}"#, "a row of trajectories in a data set of problems"),
+    ] {
+        for name in ["d", "new"] {
+            let error = refusal(server.upload(name, format!("{PROBLEM}\n\n{line}\n{PROBLEM}\n")).await).await;
+            assert_refused(&error, 422, "invalid_line", None);
+            assert!(error.message.starts_with("line 3: ") && error.message.contains(expected), "{error:?}");
+        }
+    }
+    assert_eq!(ok(server.get("/v1/datasets/d").await).await, kept);
+    assert_eq!(names(&server).await, ["d"]);
+    // Bytes that are no UTF-8.
+    let error = refusal(server.upload("new", b"{\"question\": \"\xff\", \"answer\": \"1\"}".to_vec()).await).await;
+    assert_refused(&error, 422, "invalid_line", None);
+}
+
+#[tokio::test]
+async fn weights_and_tokens_are_checked() {
+    let server = Server::start().await;
+    let pair =
+        |changes: Value| crate::support::changed(json!({"prompt": "p", "chosen": "a", "rejected": "b"}), changes);
+    for (changes, expected) in [
+        (json!({"rejected": "a"}), "`rejected` is the same as `chosen`"),
+        (json!({"rejected_weights": [0.5, -1]}), "`rejected_weights[1]` must be a finite number"),
+        (json!({"rejected_weights": [1e300]}), "`rejected_weights[0]` must be a finite number"),
+        (json!({"chosen_weights": [true]}), "`chosen_weights[0]`: invalid type"),
+        (json!({"chosen_weights": []}), "`chosen_weights` is empty"),
+        (json!({"chosen_token_ids": [1]}), "`prompt_token_ids` is missing"),
+        (
+            json!({"prompt_token_ids": [1], "chosen_token_ids": [1, 2], "rejected_token_ids": [3], "chosen_weights": [1]}),
+            "`chosen_weights` holds 1 weights for 2 tokens",
+        ),
+        (json!({"prompt_token_ids": [-1]}), "`prompt_token_ids[0]`: invalid value"),
+    ] {
+        let error = refusal(server.upload("d", pair(changes).to_string()).await).await;
+        assert!(error.message.starts_with(&format!("line 1: {expected}")), "{expected}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_upload_is_refused() {
+    let server = Server::start().await;
+    for body in ["", "\n \n"] {
+        let error = refusal(server.upload("d", body).await).await;
+        assert_refused(&error, 422, "invalid_value", Some("body"));
+    }
+    for name in [".hidden", "a%2Fb", "a%20b", &"n".repeat(65)] {
+        let error = refusal(server.upload(name, PROBLEM).await).await;
+        assert_refused(&error, 422, "invalid_value", Some("name"));
+    }
+    let request = server.request(Method::PUT, "/v1/datasets/d").header("content-type", "application/json");
+    let error = refusal(request.body(PROBLEM).send().await.unwrap()).await;
+    assert_refused(&error, 400, "unsupported_content_type", None);
+    for query in ["limit=0", "limit=101"] {
+        let error = refusal(server.get(&format!("/v1/datasets?{query}")).await).await;
+        assert_refused(&error, 422, "out_of_range", Some("limit"));
+    }
+    assert_eq!(names(&server).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Some(folder.path().join("linchpin.db"));
+    let server = Server::with(crate::support::Setup { database, ..Default::default() }).await;
+    let pieces = [Ok(format!("{PROBLEM}\n{PROBLEM}\n")), Err(std::io::Error::other("the client's end"))];
+    let request = server.request(Method::PUT, "/v1/datasets/d").header("content-type", "application/x-ndjson");
+    let broken = request.body(reqwest::Body::wrap_stream(stream::iter(pieces))).send().await;
+    assert!(broken.is_err());
+    let files = || std::fs::read_dir(folder.path().join("datasets")).map_or(0, |files| files.count());
+    crate::support::until(|| files() == 0).await;
+    assert_refused(&refusal(server.get("/v1/datasets/d").await).await, 404, "dataset_not_found", None);
+    server.upload("d", PROBLEM).await;
+    assert_eq!(files(), 1);
+    server.upload("d", format!("{PROBLEM}\n{PROBLEM}")).await;
+    assert_eq!(files(), 1);
+}
