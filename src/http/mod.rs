@@ -98,7 +98,7 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
 
 /// The OpenAPI description of every route; the same for every build of a version.
 pub fn openapi() -> OpenApi {
-    let routes = OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes());
+    let mut routes = OpenApiRouter::with_openapi(docs::ApiDoc::openapi()).merge(open_routes()).merge(keyed_routes());
     docs::described(routes.to_openapi())
 }
 
