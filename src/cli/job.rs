@@ -212,9 +212,19 @@ fn show(event: &Value, bar: &ProgressBar) {
                 .collect();
             bar.set_message(shown.join(", "));
         }
-        "state" => bar.println(format!("state: {}", text("state"))),
-        "log" => bar.println(text("message")),
+        "state" => tell(&format!("state: {}", text("state")), bar),
+        "log" => tell(text("message"), bar),
         _ => {}
+    }
+}
+
+/// Above the bar, or where there is no terminal for one, on stderr all the same.
+fn tell(line: &str, bar: &ProgressBar) {
+    if bar.is_hidden() {
+        // A closed stderr loses the log, and the job goes on.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    } else {
+        bar.println(line);
     }
 }
 

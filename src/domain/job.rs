@@ -80,7 +80,7 @@ impl JobState {
     /// Whether a job may go from this state to `next`. A job that failed or was cancelled may be resumed: it is checked
     /// and queued again.
     pub fn may_become(self, next: JobState) -> bool {
-        use JobState as S;
+        use self::JobState as S;
         match self {
             S::ValidatingFiles => matches!(next, S::Queued | S::Failed | S::Cancelled),
             S::Queued => matches!(next, S::Running | S::Cancelled),

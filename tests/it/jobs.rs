@@ -240,7 +240,7 @@ async fn an_adapter_that_a_job_made_is_served() {
     let server = Server::start().await;
     let id = sft(&server, 1).await;
     server.job_in(&id, "succeeded").await;
-    let load = |body: Value| async { server.post("/v1/adapters", &body.clone()).await };
+    let load = async |body: Value| server.post("/v1/adapters", &body).await;
     let response = load(json!({"id": "mine", "job": id, "artifact": "adapter"})).await;
     assert_eq!(response.status(), 201);
     assert_eq!(ok(response).await["kind"], "adapter");

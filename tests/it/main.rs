@@ -10,6 +10,7 @@ mod completions_refused;
 mod config;
 mod datasets;
 mod drain;
+mod job_command;
 mod jobs;
 mod jobs_pipeline;
 mod jobs_refused;

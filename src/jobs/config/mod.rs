@@ -84,6 +84,12 @@ impl PipelineConfig {
                 json[stage]["seed"] = json!(seed);
             }
         }
+        for stage in ["sft", "preference"] {
+            if json[stage]["lora"].is_null() {
+                let message = "a pipeline's stages use each other's adapters: null is for jobs of their own";
+                return Err(ConfigError::invalid(format!("config.{stage}.lora"), message));
+            }
+        }
         Ok(Self {
             sample: DrawConfig::sample(&mut json["sample"], "config.sample")?,
             select: SelectConfig::read(&json["select"], "config.select")?,

@@ -86,6 +86,7 @@ fn the_field_at_fault_is_named() {
     assert_eq!(preference(json!({"learning_rate": 0})), named(F::Invalid, "config.preference.learning_rate"));
     assert_eq!(preference(json!({"loss": "ppo"})), named(F::Invalid, "config.preference.loss"));
     assert_eq!(preference(json!({"dataset": "d"})), named(F::Unknown, "config.preference.dataset"));
+    assert_eq!(preference(json!({"lora": null})), named(F::Invalid, "config.preference.lora"));
     assert_eq!(preference(json!(3)), named(F::Invalid, "config.preference"));
 }
 

@@ -161,3 +161,31 @@ fn kept_tokens(codec: &TextCodec, sample: &Sample, text: &str) -> Result<Vec<u32
     // Without a token that ends a sequence, a response that stopped at once would have none at all.
     Ok(if ids.is_empty() { drawn } else { ids })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::DrawnToken;
+    use crate::engine::text::fixtures::{EOS, HE, SPACE_HE, byte_level};
+
+    /// Draws of these tokens that end with this text.
+    fn kept(ids: &[u32], finish: FinishReason, text: &str) -> Vec<u32> {
+        let codec = byte_level(&json!({"eos_token": "</s>"}));
+        let token = |&id: &u32| DrawnToken { id, logprob: 0.0, top: vec![], text: String::new() };
+        let sample = Sample { fork: 0, number: 0, tokens: ids.iter().map(token).collect(), finish };
+        kept_tokens(&codec, &sample, text).unwrap()
+    }
+
+    #[test]
+    fn a_response_is_learned_without_its_stop_string_and_with_its_end() {
+        let (h, space) = (u32::from(b'h'), u32::from(b' '));
+        assert_eq!(kept(&[HE, SPACE_HE, SPACE_HE], FinishReason::Stop, "he he"), [HE, SPACE_HE, EOS]);
+        // The stop string `e` cuts the second token.
+        assert_eq!(kept(&[HE, SPACE_HE], FinishReason::Stop, "he h"), [HE, space, h, EOS]);
+        assert_eq!(kept(&[SPACE_HE], FinishReason::Stop, ""), [EOS]);
+        assert_eq!(kept(&[HE, EOS], FinishReason::Eos, "he"), [HE, EOS]);
+        assert_eq!(kept(&[HE, HE], FinishReason::Length, "hehe"), [HE, HE]);
+    }
+}

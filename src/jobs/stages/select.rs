@@ -51,7 +51,9 @@ struct Selected {
 pub(super) async fn run(work: &mut Work, stage: &Stage, config: &SelectConfig) -> Result<(), StageError> {
     let done = Arc::new(AtomicU64::new(0));
     let total = Arc::new(AtomicU64::new(0));
-    let cancel = work.cancelled();
+    // Whatever ends this future ends the selection.
+    let cancel = work.cancelled().child_token();
+    let _end = cancel.clone().drop_guard();
     let task = {
         let (stage, coverage) = (stage.clone(), config.coverage);
         let (done, total, cancel) = (done.clone(), total.clone(), cancel.clone());
