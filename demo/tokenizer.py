@@ -16,7 +16,7 @@ END = "<|end|>"
 PATTERN = r" ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]+|\s"
 
 WORDS = (
-    "Then How many does do they have has had now in all with each more fewer than as before gets times twice one the other"
+    "Then How many does do they have has now in all with each more fewer than as before gets times twice one the other"
 ).split()
 MARKS = [".", ",", "?", ":", " +", " -", " *", " =", " ####", "\n", " "]
 
