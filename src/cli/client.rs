@@ -17,6 +17,9 @@ pub(super) struct ClientArgs {
 }
 
 /// A server.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub(super) struct Client {
     http: reqwest::Client,
     server: String,
@@ -33,7 +36,12 @@ pub(super) struct ServerEvent {
 impl Client {
     pub(super) fn new(args: ClientArgs) -> anyhow::Result<Self> {
         let ClientArgs { server, api_key } = args;
-        let http = reqwest::Client::builder().build().context("no HTTP client can be made")?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            // The server's streams say something every 15 s.
+            .read_timeout(SILENCE)
+            .build()
+            .context("no HTTP client can be made")?;
         Ok(Self { http, server: server.trim_end_matches('/').to_owned(), api_key })
     }
 

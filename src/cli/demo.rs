@@ -2,6 +2,7 @@
 //!
 //! Model files are mapped, so they are written out once, into the user's data folder, under the hash of what they hold.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -42,23 +43,22 @@ impl Demo {
             hash.update(file.metadata.sha256_hash());
             files.push((name, file));
         }
+        anyhow::ensure!(!files.is_empty(), "this build has no demo: name a model with --model");
         let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let root = data.join("demo");
         let folder = root.join(&digest[..DIGITS]);
         if !folder.is_dir() {
-            // Put there as a whole: another process may be doing the same.
             std::fs::create_dir_all(&root).with_context(|| format!("{} cannot be made", root.display()))?;
-            let beside = root.join(format!(".{}-{}", &digest[..DIGITS], std::process::id()));
+            // Put there as a whole: another process may be doing the same.
+            let beside = tempfile::Builder::new().prefix(".demo-").tempdir_in(&root)?;
             for (name, file) in files {
-                let path = beside.join(&*name);
-                let parent = path.parent().unwrap_or(&beside);
-                std::fs::create_dir_all(parent)
-                    .and_then(|()| std::fs::write(&path, &file.data))
-                    .with_context(|| format!("{} cannot be written", path.display()))?;
+                let path = beside.path().join(&*name);
+                write(&path, &file.data).with_context(|| format!("{} cannot be written", path.display()))?;
             }
-            if let Err(error) = std::fs::rename(&beside, &folder) {
-                std::fs::remove_dir_all(&beside).with_context(|| format!("{} stays", beside.display()))?;
-                anyhow::ensure!(folder.is_dir(), "{} cannot be written: {error}", folder.display());
+            match std::fs::rename(beside.path(), &folder) {
+                Ok(()) => drop(beside.keep()),
+                Err(_) if folder.is_dir() => {}
+                Err(error) => return Err(error).with_context(|| format!("{} cannot be made", folder.display())),
             }
         }
         Ok(Self { folder })
@@ -81,7 +81,8 @@ impl Demo {
 
     /// Puts the demo's traces and problems into a store that has never had them. What the user deletes stays deleted.
     pub(super) async fn fill(&self, analysis: &Analysis, jobs: &Jobs) -> anyhow::Result<()> {
-        let filled = self.folder.join("filled");
+        // Beside the folder of this version: another's traces are the same to whoever deleted them.
+        let filled = self.folder.with_file_name("filled");
         if filled.exists() {
             return Ok(());
         }
@@ -95,6 +96,16 @@ impl Demo {
         tokio::fs::write(&filled, "").await.with_context(|| format!("{} cannot be written", filled.display()))?;
         Ok(())
     }
+}
+
+/// Writes a file through to the disk: a power cut must not leave an empty one under the final name.
+fn write(path: &Path, data: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(data)?;
+    file.sync_all()
 }
 
 async fn read(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -153,6 +153,7 @@ async fn watch(client: &Client, id: &str) -> anyhow::Result<ExitCode> {
         let outcome = follow(client, &path, &bar, &mut seen, &mut failures).await;
         match outcome {
             Ok(true) => break,
+            Ok(false) if failures >= PATIENCE => bail!("the server keeps ending the stream of events"),
             Ok(false) => {}
             Err(error) if failures >= PATIENCE || seen.is_none() => return Err(error),
             Err(_) => {}

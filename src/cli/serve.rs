@@ -68,7 +68,13 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             rooms = &mut loading, if !loaded => {
                 let Rooms { analysis, jobs, demo } = rooms?;
                 if let Some(demo) = demo {
-                    demo.fill(&analysis, &jobs).await?;
+                    let (analysis, jobs) = (analysis.clone(), jobs.clone());
+                    // Beside the serving, and nothing that serving needs.
+                    tokio::spawn(async move {
+                        if let Err(error) = demo.fill(&analysis, &jobs).await {
+                            tracing::warn!("the demo's traces are not in the store: {error:#}");
+                        }
+                    });
                 }
                 working = server.run_jobs.then(|| tokio::spawn(jobs::run(jobs.clone())));
                 state.open(analysis, jobs);

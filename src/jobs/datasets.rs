@@ -42,7 +42,9 @@ impl Jobs {
             let chunk = chunk.map_err(|error| JobsError::Upload(error.into()))?;
             upload.writer.write(chunk.as_ref()).await?;
             upload.waiting.extend_from_slice(chunk.as_ref());
-            if upload.waiting.len() >= TOGETHER {
+            // Without an end of a line there is nothing new to check, but that the line is too long.
+            let ended = chunk.as_ref().contains(&b'\n') || upload.waiting.len() > MAX_LINE;
+            if upload.waiting.len() >= TOGETHER && ended {
                 upload = upload.checked(false).await?;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Both go on until the process ends. A job that runs then is let go of as it is, for the next process to go on with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,8 @@ use crate::store::{Claim, StoreError, StoredJob};
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two renewals of a lease.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How long renewals may fail before the work stops by itself: well before another may take it over.
+const FAILING: Duration = Duration::from_secs(9);
 
 /// Works until the process ends.
 pub async fn run(jobs: Jobs) {
@@ -85,11 +87,17 @@ async fn work_through(jobs: &Jobs, claim: Claim, job: StoredJob) {
 
 /// Renews the lease, and listens for cancellations that came to another process.
 async fn beat(jobs: Jobs, id: String, cancel: CancellationToken) {
+    let mut renewed = Instant::now();
     loop {
         match jobs.store().renew_lease(&id, jobs.lease()).await {
-            Ok(false) => {}
+            Ok(false) => renewed = Instant::now(),
             Ok(true) | Err(StoreError::LeaseLost { id: _ }) => cancel.cancel(),
-            Err(error) => tracing::warn!(%error, id, "a job's lease was not renewed"),
+            Err(error) => {
+                tracing::warn!(%error, id, "a job's lease was not renewed");
+                if renewed.elapsed() > FAILING {
+                    cancel.cancel();
+                }
+            }
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
@@ -99,7 +107,7 @@ async fn beat(jobs: Jobs, id: String, cancel: CancellationToken) {
 async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<(), StoreError> {
     let mut record = job.record.clone();
     record.state = JobState::ValidatingFiles;
-    let looked = match config_of(&job) {
+    let looked = match same_base(&jobs, &record).and_then(|()| config_of(&job)) {
         Ok(config) => {
             let folder = jobs.store().job_folder(&record.id);
             let (engine, stages) = (jobs.engine().clone(), stages(&record.id, &config, &folder));
@@ -122,6 +130,8 @@ async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<
         Err(StageError::Cancelled) => end(&mut record, JobState::Cancelled, None),
         Err(StageError::Failed(failure)) => end(&mut record, JobState::Failed, Some(failure)),
     }
+    // Whoever has lost the job has nothing to tell of it.
+    jobs.store().renew_lease(&record.id, jobs.lease()).await?;
     if record.state != JobState::ValidatingFiles {
         jobs.tell_state(&record).await?;
     }
@@ -149,6 +159,8 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
         }
     }
     work.record.remaining_seconds = None;
+    // Whoever has lost the job has nothing to tell of it.
+    jobs.store().renew_lease(&id, jobs.lease()).await?;
     // Told first, so that whoever sees the job's end has seen all of its events. A disk too full to tell it can still
     // hold the record, which is no longer than before.
     if let Err(error) = jobs.tell_state(&work.record).await {
@@ -158,6 +170,7 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
 }
 
 async fn run_stages(work: &mut Work, job: &StoredJob) -> Result<(), StageError> {
+    same_base(work.jobs(), &job.record)?;
     work.save().await?;
     let state = work.record.state;
     work.tell(JobEventBody::State { state, error: None }).await?;
@@ -180,9 +193,24 @@ async fn run_stages(work: &mut Work, job: &StoredJob) -> Result<(), StageError> 
         written?;
         let mark = off_the_reactor(move || stage_work::write_bytes(&done, b"")).await;
         mark.map_err(StageError::from)??;
+        work.clear_checkpoint(stage.name).await;
         work.save().await?;
     }
     Ok(())
+}
+
+/// Refuses to go on with a job over another base than it was submitted for: its rows and its numbers would mix two models.
+fn same_base(jobs: &Jobs, record: &JobRecord) -> Result<(), StageError> {
+    let served = jobs.engine().models().into_iter().next();
+    match served {
+        Some(base) if base.sha256 == record.base_model.sha256 => Ok(()),
+        Some(_) | None => {
+            let id = &record.base_model.id;
+            let message =
+                format!("the job is for the base {id:?}, and this process serves another: serve that, and resume");
+            Err(StageError::failed("model_mismatch", message))
+        }
+    }
 }
 
 fn config_of(job: &StoredJob) -> Result<JobConfig, StageError> {

@@ -16,6 +16,7 @@ use super::trainer::Trainer;
 use super::{Jobs, adapter_folder, unix_seconds};
 use crate::domain::job::{JobRecord, JobStage, Progress};
 use crate::domain::job_event::{JobEventBody, LogLevel, MetricPoint};
+use crate::domain::model::{ModelInfo, ModelRef};
 use crate::engine::{AdapterSource, Engine, EngineError};
 use crate::store::{JobFolder, Lease};
 
@@ -40,14 +41,15 @@ pub(super) struct Work {
 
 /// A model that a stage uses.
 pub(super) struct Borrowed {
-    id: String,
+    reference: ModelRef,
     /// Loaded for the stage, and unloaded after it.
     ours: bool,
 }
 
 impl Borrowed {
-    pub(super) fn id(&self) -> &str {
-        &self.id
+    /// As it was when the stage began: whatever answers for another is refused.
+    pub(super) fn reference(&self) -> &ModelRef {
+        &self.reference
     }
 }
 
@@ -67,6 +69,21 @@ impl Work {
             stage_began: now,
             first_step: 0,
             told: None,
+        }
+    }
+
+    pub(super) fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Removes what a stage that is done would have gone on from: some times as much as its result.
+    pub(super) async fn clear_checkpoint(&self, stage: &str) {
+        let folder = self.checkpoint(stage);
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %folder.display(), "a checkpoint was not removed");
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
@@ -201,30 +218,50 @@ impl Work {
     /// Has a model at hand for a stage; `part` tells apart those of one job.
     pub(super) async fn borrow_model(&self, source: &ModelSource, part: &str) -> Result<Borrowed, StageError> {
         let artifact = match source {
-            ModelSource::Loaded(name) => return Ok(Borrowed { id: name.clone(), ours: false }),
+            ModelSource::Loaded(name) => {
+                let reference = named(&self.jobs.engine().models(), name)?;
+                return Ok(Borrowed { reference, ours: false });
+            }
             ModelSource::Artifact(artifact) => artifact,
         };
-        let id = format!("{}-{part}", self.record.id);
+        // No adapter that a client loads can have a colon in its name.
+        let id = format!("{}:{part}", self.record.id);
         let source = AdapterSource { id: id.clone(), path: self.adapter_folder(artifact)? };
         let engine = self.jobs.engine();
-        match engine.load_adapter(source.clone()).await {
+        let loaded = match engine.load_adapter(source.clone()).await {
             // Left behind by an attempt that was cut off in this very process.
             Err(EngineError::NameTaken { id: _ }) => {
                 engine.unload_adapter(&id).await?;
-                engine.load_adapter(source).await?;
+                engine.load_adapter(source).await?
             }
-            outcome => {
-                outcome?;
-            }
-        }
-        Ok(Borrowed { id, ours: true })
+            outcome => outcome?,
+        };
+        Ok(Borrowed { reference: loaded.reference(), ours: true })
     }
 
     pub(super) async fn return_model(&self, model: Borrowed) {
         if model.ours
-            && let Err(error) = self.jobs.engine().unload_adapter(&model.id).await
+            && let Err(error) = self.jobs.engine().unload_adapter(&model.reference.id).await
         {
-            tracing::warn!(%error, id = %model.id, "a job's adapter was not unloaded");
+            tracing::warn!(%error, id = %model.reference.id, "a job's adapter was not unloaded");
+        }
+    }
+}
+
+/// The model of an id, or the one that plays the role of that name.
+fn named(models: &[ModelInfo], name: &str) -> Result<ModelRef, StageError> {
+    let plays = |model: &&ModelInfo| model.roles.iter().any(|role| role.name() == name);
+    let found = models.iter().find(|model| model.id == name).or_else(|| models.iter().find(plays));
+    Ok(found.ok_or_else(|| EngineError::UnknownModel { id: name.to_owned() })?.reference())
+}
+
+/// Refuses an answer of another model than the stage began with.
+pub(super) fn same_model(found: &ModelRef, begun_with: &ModelRef) -> Result<(), StageError> {
+    match found == begun_with {
+        true => Ok(()),
+        false => {
+            let message = format!("model {:?} was exchanged while the stage used it", begun_with.id);
+            Err(StageError::failed("model_changed", message))
         }
     }
 }

@@ -56,7 +56,8 @@ impl Store {
         let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let info = DatasetInfo { name, kind, rows, bytes, sha256, created };
         let body = serde_json::to_string(&info).map_err(|error| StoreError::Internal(error.to_string()))?;
-        let mut transaction = self.pool.begin().await?;
+        // From the start a writer: one that reads first is refused if another writes in between.
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let before = sqlx::query_scalar("SELECT file FROM datasets WHERE name = $1").bind(&info.name);
         let before: Option<String> = before.fetch_optional(&mut *transaction).await?;
         sqlx::query(

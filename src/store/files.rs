@@ -95,6 +95,9 @@ impl JobFolder {
     }
 }
 
+/// Ends of the names of files that are still being written.
+const UNFINISHED: [&str; 2] = [".part", ".new"];
+
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<Artifact>) -> Result<(), StoreError> {
     let disk = |source| StoreError::Disk { path: folder.to_owned(), source };
     let entries = match std::fs::read_dir(folder) {
@@ -109,8 +112,13 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<Artifact>) -> Result<(),
         let kind = entry.file_type().map_err(disk)?;
         if kind.is_dir() {
             collect(&entry.path(), &format!("{prefix}{name}/"), found)?;
-        } else if kind.is_file() && !name.ends_with(".part") {
-            let bytes = entry.metadata().map_err(disk)?.len();
+        } else if kind.is_file() && !UNFINISHED.iter().any(|end| name.ends_with(end)) {
+            let bytes = match entry.metadata() {
+                Ok(metadata) => metadata.len(),
+                // Moved to its name since the folder was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(disk(error)),
+            };
             found.push(Artifact { name: format!("{prefix}{name}"), bytes });
         }
     }

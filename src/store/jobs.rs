@@ -41,7 +41,7 @@ pub struct JobPage {
 pub enum Claim {
     /// A job whose files are to be checked.
     Check,
-    /// A job that waits, or one whose worker is gone.
+    /// A job that waits, or one whose worker is gone; none while another runs, for they share the device.
     Run,
 }
 
@@ -112,6 +112,7 @@ impl Store {
             Claim::Run => {
                 "UPDATE jobs SET holder = $1, lease_until = $2, state = 'running' WHERE lease_until < $3 AND id = \
                  (SELECT id FROM jobs WHERE state IN ('queued', 'running') AND lease_until < $3 ORDER BY id LIMIT 1) \
+                 AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_until >= $3) \
                  RETURNING id, record, config"
             }
         };

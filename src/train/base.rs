@@ -19,6 +19,9 @@ use crate::engine::local::cpu::matrix::Precision;
 use crate::engine::local::decoder::Decoder as _;
 use crate::engine::local::{DeviceChoice, DtypeChoice, device};
 
+/// The compute threads' stacks.
+const STACK_BYTES: usize = 64 << 20;
+
 /// How a base is held for training.
 #[derive(Debug, Clone)]
 pub struct BaseOptions {
@@ -59,6 +62,8 @@ impl Base {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("train-{index}"))
+            // candle walks its graphs by recursion, some sixty operations a layer. Only touched pages cost memory.
+            .stack_size(STACK_BYTES)
             .build()
             .map_err(|error| TrainError::Internal(format!("the compute threads cannot be started: {error}")))?;
         let files = resolve(model)?;
@@ -80,7 +85,11 @@ impl Base {
                 match dtype {
                     DtypeChoice::F32 => candle_core::DType::F32,
                     DtypeChoice::Auto | DtypeChoice::Bf16 => candle_core::DType::BF16,
-                    DtypeChoice::F16 => candle_core::DType::F16,
+                    // Slopes of a mean over many tokens are below f16's normal numbers.
+                    DtypeChoice::F16 => {
+                        let message = "f16 cannot be trained on a GPU: gradients vanish in it; use bf16 or f32";
+                        return Err(TrainError::invalid("dtype", message));
+                    }
                 },
             ),
         };

@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 pub enum TrainError {
     #[error("the run was cancelled")]
     Cancelled,
-    /// A loss or a gradient that is no finite number. Nothing of the step was applied.
+    /// A loss, a gradient or a weight that is no finite number. Nothing of the step is kept.
     #[error("{what} is not finite at step {step} (examples {}): the learning rate may be too high; {}", listed(.rows), kept(*.last_checkpoint))]
     Diverged {
         /// From 1.

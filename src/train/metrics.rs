@@ -15,6 +15,8 @@ pub(super) struct Window {
     accuracies: f64,
     logps: [f64; 2],
     tokens: usize,
+    /// That the steps took, rests aside.
+    seconds: f64,
 }
 
 /// The numbers of a step that are not means.
@@ -25,8 +27,6 @@ pub(super) struct Last {
     pub(super) epoch: f64,
     pub(super) grad_norm: f64,
     pub(super) learning_rate: f64,
-    /// Seconds that the steps of the window took.
-    pub(super) seconds: f64,
 }
 
 impl Window {
@@ -34,6 +34,10 @@ impl Window {
         self.steps += 1;
         self.loss += loss;
         self.tokens += tokens;
+    }
+
+    pub(super) fn took(&mut self, seconds: f64) {
+        self.seconds += seconds;
     }
 
     pub(super) fn pair(&mut self, pair: &PairLoss) {
@@ -47,7 +51,7 @@ impl Window {
 
     /// The means so far; the next window begins.
     pub(super) fn report(&mut self, last: Last) -> StepMetrics {
-        let Self { steps, loss, pairs, rewards, accuracies, logps, tokens } = std::mem::take(self);
+        let Self { steps, loss, pairs, rewards, accuracies, logps, tokens, seconds } = std::mem::take(self);
         let mut values = vec![
             ("loss", loss / steps.max(1) as f64),
             ("grad_norm", last.grad_norm),
@@ -64,8 +68,8 @@ impl Window {
                 ("logps/rejected", mean(logps[1])),
             ]);
         }
-        if last.seconds > 0.0 {
-            values.push(("tokens_per_second", tokens as f64 / last.seconds));
+        if seconds > 0.0 {
+            values.push(("tokens_per_second", tokens as f64 / seconds));
         }
         StepMetrics { step: last.step, epoch: last.epoch, values }
     }

@@ -50,6 +50,9 @@ pub use plan::{
 use self::trainer::Trainer;
 use crate::engine::local::checkpoint::hex;
 
+/// The most that a run is ahead of its last checkpoint, however far apart `save_steps` puts them.
+const UNSAVED: Duration = Duration::from_secs(120);
+
 /// What a run reads and writes.
 pub struct Run<'a> {
     pub plan: &'a TrainingPlan,
@@ -130,30 +133,33 @@ pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<O
         observer.resumed(step);
     }
     let (first, total) = (trainer.step, trainer.total_steps());
+    let mut rested = pace.rested();
     trainer.prepare(Some(folder), &mut || match observer.before_step(first, total) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(TrainError::Cancelled),
     })?;
     let mut last_checkpoint = resumed_from;
-    let (mut since, mut rested) = (Instant::now(), pace.rested());
+    let mut saved = Instant::now();
     while trainer.step < total {
         if observer.before_step(trainer.step, total).is_break() {
             trainer.save(folder, &fingerprint)?;
             observer.saved(trainer.step);
             return Err(TrainError::Cancelled);
         }
-        let rows = trainer.rows_of_step(trainer.step);
+        let (rows, began, rested_before) = (trainer.rows_of_step(trainer.step), Instant::now(), pace.rested());
         let step = trainer.advance(&rows, total).map_err(|error| with_checkpoint(error, last_checkpoint))?;
+        trainer.took(began.elapsed().saturating_sub(pace.rested() - rested_before).as_secs_f64());
         if pace.rested() > rested {
             observer.yielded((pace.rested() - rested).as_secs_f64());
             rested = pace.rested();
         }
-        if trainer.step.is_multiple_of(plan.arguments.logging_steps) || trainer.step == total {
-            observer.logged(trainer.report(step, since.elapsed().as_secs_f64()));
-            since = Instant::now();
+        let last = trainer.step == total;
+        if trainer.step.is_multiple_of(plan.arguments.logging_steps) || last {
+            observer.logged(trainer.report(step));
         }
-        if trainer.step.is_multiple_of(plan.arguments.save_steps) || trainer.step == total {
+        if trainer.step.is_multiple_of(plan.arguments.save_steps) || last || saved.elapsed() > UNSAVED {
             trainer.save(folder, &fingerprint)?;
+            saved = Instant::now();
             last_checkpoint = Some(trainer.step);
             observer.saved(trainer.step);
         }
@@ -192,7 +198,7 @@ impl<'a> Inspection<'a> {
     /// As [`train`].
     pub fn gradients(&mut self) -> Result<StepMetrics, TrainError> {
         let grad_norm = self.trainer.gradients(&self.rows)?;
-        Ok(self.trainer.report(trainer::Step { grad_norm, learning_rate: 0.0 }, 0.0))
+        Ok(self.trainer.report(trainer::Step { grad_norm, learning_rate: 0.0 }))
     }
 
     /// One optimizer step on the batch.
@@ -200,9 +206,8 @@ impl<'a> Inspection<'a> {
     /// # Errors
     /// As [`train`].
     pub fn step(&mut self) -> Result<StepMetrics, TrainError> {
-        let began = Instant::now();
         let step = self.trainer.advance(&self.rows, self.total)?;
-        Ok(self.trainer.report(step, began.elapsed().as_secs_f64()))
+        Ok(self.trainer.report(step))
     }
 
     /// What is trained, with the gradients of the last batch.

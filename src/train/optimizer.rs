@@ -23,8 +23,9 @@ impl AdamW {
         Self { first: zeros.clone(), second: zeros, steps: 0 }
     }
 
-    /// One step against the gradients.
-    pub(super) fn step(&mut self, parameters: &mut Parameters, arguments: &Arguments, learning_rate: f64) {
+    /// One step against the gradients. Whether all parameters are finite numbers after it.
+    #[must_use]
+    pub(super) fn step(&mut self, parameters: &mut Parameters, arguments: &Arguments, learning_rate: f64) -> bool {
         self.steps += 1;
         let (beta1, beta2) = (arguments.adam_beta1, arguments.adam_beta2);
         let t = self.steps as f64;
@@ -34,21 +35,27 @@ impl AdamW {
         let epsilon = arguments.adam_epsilon as f32;
         let (b1, b2) = (beta1 as f32, beta2 as f32);
         let (c1, c2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
+        let mut finite = true;
         for ((parameter, first), second) in parameters.0.iter_mut().zip(&mut self.first).zip(&mut self.second) {
             // As transformers has it, biases and norms do not decay.
             let decay = if parameter.shape.len() > 1 { arguments.weight_decay } else { 0.0 };
             let keep = (1.0 - learning_rate * decay) as f32;
             let chunks = parameter.values.par_chunks_mut(CHUNK).zip(parameter.gradient.par_chunks(CHUNK));
             let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
-            chunks.zip(moments).for_each(|((values, gradients), (first, second))| {
+            let update = chunks.zip(moments).map(|((values, gradients), (first, second))| {
+                let mut finite = true;
                 for (((value, &g), m), v) in values.iter_mut().zip(gradients).zip(first).zip(second) {
                     *value *= keep;
                     *m = b1 * *m + c1 * g;
                     *v = b2 * *v + c2 * g * g;
                     *value -= step_size * *m / (v.sqrt() / second_correction + epsilon);
+                    finite &= value.is_finite();
                 }
+                finite
             });
+            finite &= update.reduce(|| true, |a, b| a && b);
         }
+        finite
     }
 }
 

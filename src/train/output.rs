@@ -55,8 +55,9 @@ pub(super) fn save(
         Method::Lora(lora) => {
             let config = peft_config(lora, origin.name, parameters);
             let text = serde_json::to_vec_pretty(&config).map_err(|error| TrainError::Internal(error.to_string()))?;
-            replace(&folder.join("adapter_config.json"), &text)?;
-            write(&folder.join("adapter_model.safetensors"), &tensors, format)
+            // The configuration comes last: it is what makes the folder an adapter for whoever looks.
+            write(&folder.join("adapter_model.safetensors"), &tensors, format)?;
+            replace(&folder.join("adapter_config.json"), &text)
         }
         Method::Full => {
             for name in KEPT {

@@ -184,13 +184,21 @@ impl<'a> Trainer<'a> {
         let learning_rate = arguments.learning_rate * arguments.schedule(self.step, total);
         let grad_norm = self.gradients(rows)?;
         let Self { base, learner, parameters, optimizer, .. } = self;
-        base.install(|| {
+        let finite = base.install(|| {
             clip(parameters, grad_norm, arguments.max_grad_norm);
-            optimizer.step(parameters, arguments, learning_rate);
-            learner.update(parameters)
+            let finite = optimizer.step(parameters, arguments, learning_rate);
+            learner.update(parameters).map(|()| finite)
         })?;
+        if !finite {
+            return Err(self.diverged(rows, "a weight"));
+        }
         self.step += 1;
         Ok(Step { grad_norm, learning_rate })
+    }
+
+    /// Notes how long the last step took, rests aside.
+    pub(super) fn took(&mut self, seconds: f64) {
+        self.window.took(seconds);
     }
 
     pub(super) fn rows_of_step(&self, step: usize) -> Vec<usize> {
@@ -198,11 +206,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// The metrics since the last report.
-    pub(super) fn report(&mut self, step: Step, seconds: f64) -> StepMetrics {
+    pub(super) fn report(&mut self, step: Step) -> StepMetrics {
         let per_epoch = self.plan.arguments.steps_per_epoch(self.examples.len());
         let Step { grad_norm, learning_rate } = step;
         let epoch = self.step as f64 / per_epoch as f64;
-        self.window.report(Last { step: self.step, epoch, grad_norm, learning_rate, seconds })
+        self.window.report(Last { step: self.step, epoch, grad_norm, learning_rate })
     }
 }
 

@@ -1,5 +1,6 @@
 """Starts the real `linchpin serve` on a free port and talks to it."""
 
+import json
 import os
 import queue
 import re
@@ -30,14 +31,17 @@ class StartFailed(Exception):
 
 
 class Server:
-    """A running server with a data folder of its own; use it as a context manager."""
+    """A running server with a data folder of its own, or with one that outlives it; use it as a context manager."""
 
-    def __init__(self, model: Path, *flags: str | Path, program: Path | None = None):
+    def __init__(self, model: Path | None, *flags: str | Path, program: Path | None = None, home: Path | None = None):
         self._home = tempfile.TemporaryDirectory(prefix="linchpin-")
+        home = home or Path(self._home.name)
         self.output: list[str] = []
-        command = [program or binary(), "serve", "--model", model, "--listen", "127.0.0.1:0", *flags]
+        # Without a model the built-in demo is served.
+        named = ["--model", model] if model else []
+        command = [program or binary(), "serve", *named, "--listen", "127.0.0.1:0", *flags]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LINCHPIN_")}
-        environment["LINCHPIN_DATA_DIR"] = self._home.name
+        environment["LINCHPIN_DATA_DIR"] = str(home)
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [str(part) for part in command],
@@ -123,6 +127,43 @@ class Server:
         self._reader.join(timeout=5)
         self._home.cleanup()
         return status
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(timeout=5)
+
+    def get(self, route: str, timeout: float = 60) -> requests.Response:
+        answer = self.http.get(self.url + route, timeout=timeout)
+        assert answer.status_code == 200, f"{answer.status_code}: {answer.text[:2000]}"
+        return answer
+
+    def dataset(self, name: str, rows: list[dict]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        answer = self.http.put(f"{self.url}/v1/datasets/{name}", data=lines.encode(), timeout=60)
+        assert answer.status_code in (200, 201), answer.text
+
+    def submit(self, kind: str, **config) -> str:
+        answer = self.post("/v1/jobs", {"kind": kind, "name": kind, "config": config})
+        assert answer.status_code == 202, f"{answer.status_code}: {answer.text[:2000]}"
+        return answer.json()["id"]
+
+    def job(self, id: str) -> dict:
+        return self.get(f"/v1/jobs/{id}").json()
+
+    def finished(self, id: str, seconds: float = 300) -> dict:
+        """Waits for a job's end, whatever it is."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            job = self.job(id)
+            if job["state"] in ("succeeded", "failed", "cancelled"):
+                return job
+            time.sleep(0.1)
+        raise AssertionError(f"the job is not over after {seconds} s: {job}\n{self.text[-2000:]}")
+
+    def artifact(self, id: str, name: str) -> bytes:
+        return self.get(f"/v1/jobs/{id}/artifacts/{name}").content
 
     def post(self, route: str, body: dict, timeout: float = 300) -> requests.Response:
         return self.http.post(self.url + route, json=body, timeout=timeout)

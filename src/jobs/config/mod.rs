@@ -57,7 +57,18 @@ impl JobConfig {
     /// Fills in and checks a configuration. Names in errors begin with `config.`.
     pub(in crate::jobs) fn parse(kind: JobKind, given: Value) -> Result<Self, ConfigError> {
         let root = "config";
-        let mut json = merge(&defaults(kind), given, root)?;
+        let mut defaults = defaults(kind);
+        // A ratio that is asked for is not to be overruled by a number of steps that is not.
+        for stage in ["", "/sft"] {
+            let asked = |field: &str| given.pointer(&format!("{stage}/{field}")).is_some_and(|value| !value.is_null());
+            if asked("warmup_ratio")
+                && !asked("warmup_steps")
+                && let Some(steps) = defaults.pointer_mut(&format!("{stage}/warmup_steps"))
+            {
+                *steps = Value::Null;
+            }
+        }
+        let mut json = merge(&defaults, given, root)?;
         let seed: u64 = read(&json["seed"], "config.seed")?;
         let stages = match kind {
             JobKind::Sample => StageConfigs::Sample(DrawConfig::sample(&mut json, root)?),

@@ -96,3 +96,15 @@ fn full_fine_tuning_is_asked_for_with_null() {
     let StageConfigs::Sft(sft) = config.stages else { panic!() };
     assert_eq!(sft.plan.method, Method::Full);
 }
+
+#[test]
+fn a_warm_up_by_ratio_is_not_overruled_by_the_default_number_of_steps() {
+    for (kind, config, field) in [
+        (JobKind::Sft, json!({"dataset": "d", "warmup_ratio": 0.1}), "/warmup_steps"),
+        (JobKind::Pipeline, json!({"dataset": "d", "sft": {"warmup_ratio": 0.1}}), "/sft/warmup_steps"),
+    ] {
+        assert_eq!(JobConfig::parse(kind, config).unwrap().json.pointer(field), Some(&Value::Null));
+    }
+    let both = json!({"dataset": "d", "warmup_ratio": 0.1, "warmup_steps": 7});
+    assert_eq!(JobConfig::parse(JobKind::Sft, both).unwrap().json["warmup_steps"], json!(7));
+}

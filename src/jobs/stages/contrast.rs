@@ -6,14 +6,14 @@ use super::blocking;
 use super::lines::LineFile;
 use crate::analysis::{Place, placed};
 use crate::domain::dataset::{PreferenceRow, Row};
-use crate::domain::model::PerModel;
+use crate::domain::model::{ModelRef, PerModel};
 use crate::engine::{Engine, ScoreRequest, ScoredResponse, Scorers};
 use crate::jobs::config::ContrastConfig;
 use crate::jobs::error::StageError;
 use crate::jobs::plan::Stage;
 use crate::jobs::prepare::{self, DropReason, DroppedRow, wrong_kind};
 use crate::jobs::rows::Rows;
-use crate::jobs::work::Work;
+use crate::jobs::work::{Work, same_model};
 use crate::train::Completion;
 
 /// Pairs that take one place in the engine's queue: enough to share passes, few enough that requests are served between.
@@ -83,13 +83,13 @@ pub(super) async fn run(work: &mut Work, stage: &Stage, config: &ContrastConfig)
             return Err(error);
         }
     };
-    let outcome = score_all(work, stage, config.beta, [positive.id(), negative.id()]).await;
+    let outcome = score_all(work, stage, config.beta, [positive.reference(), negative.reference()]).await;
     work.return_model(positive).await;
     work.return_model(negative).await;
     outcome
 }
 
-async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&str; 2]) -> Result<(), StageError> {
+async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&ModelRef; 2]) -> Result<(), StageError> {
     let engine = work.engine();
     let (from, input, name) = (engine.clone(), stage.input.clone(), stage.name);
     let Pairs { usable, dropped, tokens: _ } = blocking(move || pairs(&*from, &input, name)).await?;
@@ -102,7 +102,7 @@ async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&str; 2])
     work.begin_steps(done as u64, total).await?;
     // The base takes no part in (3); the positive model in its place is computed once.
     let scorers =
-        Scorers::Named(PerModel { base: p.to_owned(), positive: Some(p.to_owned()), negative: Some(q.to_owned()) });
+        Scorers::Named(PerModel { base: p.id.clone(), positive: Some(p.id.clone()), negative: Some(q.id.clone()) });
     let cancel = work.cancelled();
     let mut step = done as u64;
     let mut rest = usable.into_iter().skip(done).peekable();
@@ -114,7 +114,13 @@ async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&str; 2])
             () = cancel.cancelled() => return Err(StageError::Cancelled),
             scored = placed(Place::Later, || engine.score_batch(requests.clone())) => scored?,
         };
-        let rows = some.into_iter().zip(scored).map(|(pair, scored)| weighted(pair.row, scored?));
+        let rows = some.into_iter().zip(scored).map(|(pair, scored)| {
+            let scored = scored?;
+            for (found, begun_with) in [(&scored.models.positive, p), (&scored.models.negative, q)] {
+                same_model(found.as_ref().unwrap_or(&scored.models.base), begun_with)?;
+            }
+            weighted(pair.row, scored)
+        });
         let rows = rows.collect::<Result<Vec<_>, StageError>>()?;
         file.append(&rows).await?;
         step += rows.len() as u64;
@@ -135,7 +141,9 @@ fn weighted(mut row: PreferenceRow, scored: ScoredResponse) -> Result<Preference
     let Some(scores) = scores else {
         return Err(StageError::internal(&"the engine's answer is not what was asked for"));
     };
-    row.rejected_weights = Some(scores.iter().map(|score| (1.0 - score).max(0.0) as f32).collect());
+    // A softmax's rounding may leave 0 to 1 by a hair.
+    let scores: Vec<f64> = scores.into_iter().map(|score| score.clamp(0.0, 1.0)).collect();
+    row.rejected_weights = Some(scores.iter().map(|score| (1.0 - score) as f32).collect());
     row.rejected_scores = Some(scores);
     Ok(row)
 }

@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 
 use crate::analysis::{Place, placed};
 use crate::domain::dataset::Row;
+use crate::domain::model::ModelRef;
 use crate::domain::sampling::FinishReason;
 use crate::domain::verdict::Verdict;
 use crate::domain::verifier;
@@ -18,6 +19,7 @@ use crate::jobs::error::StageError;
 use crate::jobs::plan::at_fault;
 use crate::jobs::prepare::{DroppedRow, wrong_kind};
 use crate::jobs::rows::Rows;
+use crate::jobs::work::same_model;
 
 /// A problem that the model can be asked.
 #[derive(Debug, Clone)]
@@ -104,11 +106,12 @@ fn request(codec: &TextCodec, config: &DrawConfig, model: &str, asked: &Asked) -
 pub(super) async fn answers(
     engine: Arc<dyn Engine>,
     config: Arc<DrawConfig>,
-    model: String,
+    model: ModelRef,
     asked: Asked,
 ) -> Result<(Asked, Vec<Graded>), StageError> {
-    let request = request(engine.text(), &config, &model, &asked)?;
+    let request = request(engine.text(), &config, &model.id, &asked)?;
     let generation = placed(Place::Later, || ready(engine.generate(request.clone()))).await?;
+    same_model(&generation.model, &model)?;
     let mut samples: Vec<Sample> = Vec::with_capacity(config.n);
     let mut events = generation.events;
     while let Some(event) = events.try_next().await? {

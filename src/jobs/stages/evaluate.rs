@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::blocking;
 use super::draw::{self, Asked, Graded};
 use super::lines::LineFile;
+use crate::domain::model::ModelRef;
 use crate::domain::verdict::VerdictStatus;
 use crate::jobs::config::DrawConfig;
 use crate::jobs::error::StageError;
@@ -31,15 +32,17 @@ struct Evaluated {
 
 pub(super) async fn run(work: &mut Work, stage: &Stage, config: &DrawConfig) -> Result<(), StageError> {
     let model = work.borrow_model(&config.model, stage.name).await?;
-    let outcome = ask_all(work, stage, config, model.id()).await;
+    let outcome = ask_all(work, stage, config, model.reference()).await;
     work.return_model(model).await;
     outcome
 }
 
-async fn ask_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &str) -> Result<(), StageError> {
+async fn ask_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &ModelRef) -> Result<(), StageError> {
     let engine = work.engine();
     let (from, input, settings, name) = (engine.clone(), stage.input.clone(), config.clone(), stage.name);
     let problems = blocking(move || draw::problems(&*from, &input, &settings, name)).await?;
+    // A problem that cannot be put is one that is not solved.
+    let asked_for = (problems.usable.len() + problems.dropped.len()) as u64;
     work.set_dropped(stage.name, problems.dropped).await?;
     let total = problems.usable.len() as u64;
     if total == 0 {
@@ -49,7 +52,7 @@ async fn ask_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &st
     work.begin_steps(done as u64, total).await?;
     let config = Arc::new(config.clone());
     let draws = problems.usable.into_iter().skip(done).map(|asked| {
-        let (engine, config, model) = (engine.clone(), config.clone(), model.to_owned());
+        let (engine, config, model) = (engine.clone(), config.clone(), model.clone());
         draw::answers(engine, config, model, asked)
     });
     let mut draws = stream::iter(draws).buffered(TOGETHER);
@@ -70,8 +73,8 @@ async fn ask_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &st
     file.finish().await?;
     let output = stage.output.clone();
     let correct = blocking(move || count_correct(&output)).await?;
-    let accuracy = correct as f64 / total as f64;
-    work.log(format!("{correct} of {total} right: {accuracy:.4}")).await?;
+    let accuracy = correct as f64 / asked_for as f64;
+    work.log(format!("{correct} of {asked_for} right: {accuracy:.4}")).await?;
     work.metric(total, None, [("accuracy", accuracy), ("correct", correct as f64)]).await
 }
 

@@ -8,6 +8,7 @@ use super::blocking;
 use super::draw::{self, Asked, Graded};
 use super::lines::LineFile;
 use crate::domain::dataset::SampledResponse;
+use crate::domain::model::ModelRef;
 use crate::domain::verdict::VerdictStatus;
 use crate::engine::TextCodec;
 use crate::engine::text::PromptInput;
@@ -21,12 +22,12 @@ const TOGETHER: usize = 2;
 
 pub(super) async fn run(work: &mut Work, stage: &Stage, config: &DrawConfig) -> Result<(), StageError> {
     let model = work.borrow_model(&config.model, stage.name).await?;
-    let outcome = draw_all(work, stage, config, model.id()).await;
+    let outcome = draw_all(work, stage, config, model.reference()).await;
     work.return_model(model).await;
     outcome
 }
 
-async fn draw_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &str) -> Result<(), StageError> {
+async fn draw_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &ModelRef) -> Result<(), StageError> {
     let engine = work.engine();
     let (from, input, settings, name) = (engine.clone(), stage.input.clone(), config.clone(), stage.name);
     let problems = blocking(move || draw::problems(&*from, &input, &settings, name)).await?;
@@ -39,7 +40,7 @@ async fn draw_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &s
     work.begin_steps(done as u64, total).await?;
     let config = Arc::new(config.clone());
     let draws = problems.usable.into_iter().skip(done).map(|asked| {
-        let (engine, config, model) = (engine.clone(), config.clone(), model.to_owned());
+        let (engine, config, model) = (engine.clone(), config.clone(), model.clone());
         draw::answers(engine, config, model, asked)
     });
     let mut draws = stream::iter(draws).buffered(TOGETHER);

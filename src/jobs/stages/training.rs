@@ -98,10 +98,13 @@ async fn listen_to(work: &mut Work, mut listen: mpsc::Receiver<Told>, total: u64
                 work.begin_steps(done, total).await?;
             }
             Told::Step(done, total) => work.step(done, total).await?,
-            Told::Logged(StepMetrics { step, epoch, values }) => {
+            Told::Logged(StepMetrics { step, epoch, values }, written) => {
                 work.metric(step as u64, Some(epoch), values).await?;
                 work.step(step as u64, total).await?;
+                // A run that is over waits for nothing.
+                let _ = written.send(());
             }
+            Told::Resumed(step) => work.begin_steps(step, total).await?,
             Told::Saved(step) => work.log(format!("checkpoint of step {step}")).await?,
             Told::Yielded(seconds) => work.yielded(seconds),
         }
@@ -112,7 +115,9 @@ async fn listen_to(work: &mut Work, mut listen: mpsc::Receiver<Told>, total: u64
 /// What a run tells of itself.
 enum Told {
     Step(u64, u64),
-    Logged(StepMetrics),
+    /// Metrics, and whom to tell that they are written.
+    Logged(StepMetrics, oneshot::Sender<()>),
+    Resumed(u64),
     Saved(usize),
     Yielded(f64),
 }
@@ -133,6 +138,10 @@ impl Watching {
 }
 
 impl Observer for Watching {
+    fn resumed(&mut self, step: usize) {
+        self.tell(Told::Resumed(step as u64));
+    }
+
     fn before_step(&mut self, step: usize, total: usize) -> ControlFlow<()> {
         if !self.end.is_cancelled() {
             self.tell(Told::Step(step as u64, total as u64));
@@ -141,7 +150,10 @@ impl Observer for Watching {
     }
 
     fn logged(&mut self, metrics: StepMetrics) {
-        self.tell(Told::Logged(metrics));
+        // The checkpoint comes after this: metrics that it has behind it must not be lost with the process.
+        let (written, wait) = oneshot::channel();
+        self.tell(Told::Logged(metrics, written));
+        let _ = wait.blocking_recv();
     }
 
     fn saved(&mut self, step: usize) {

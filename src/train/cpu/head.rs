@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::site::{Rows, Site, forward};
+use super::site::{Made, Passed, Rows, Site, forward};
 use crate::engine::EngineError;
 use crate::engine::local::cpu::kernel::vectorised;
 use crate::engine::local::cpu::math::exp;
@@ -29,6 +29,8 @@ pub(super) struct Head<'a> {
 /// Logits of some targets, `[targets, vocabulary]`, the reference's too.
 struct Logits {
     policy: Vec<f32>,
+    /// [`Made::low`] of the head.
+    low: Vec<f32>,
     reference: Option<Vec<f32>>,
 }
 
@@ -56,14 +58,16 @@ impl<'a> Head<'a> {
         let rows = first * width..(first + count) * width;
         // Dropout is drawn by row: a part of the rows must draw what the whole would.
         let site = Site { key: super::mixed(self.site.key, first as u32), ..self.site };
-        let policy = forward(&[site], &Rows::new(&self.hidden[rows.clone()], width), parameters)?.swap_remove(0);
+        let made = forward(&[site], &Rows::new(&self.hidden[rows.clone()], width), parameters)?;
+        let Made { y: policy, low } = made.into_iter().next().unwrap_or_default();
         let reference = match &self.reference {
             Some((site, hidden)) => {
-                Some(forward(&[*site], &Rows::new(&hidden[rows], width), parameters)?.swap_remove(0))
+                let made = forward(&[*site], &Rows::new(&hidden[rows], width), parameters)?;
+                Some(made.into_iter().next().unwrap_or_default().y)
             }
             None => None,
         };
-        Ok(Logits { policy, reference })
+        Ok(Logits { policy, low, reference })
     }
 
     /// What the policy says of the targets.
@@ -95,7 +99,7 @@ impl<'a> Head<'a> {
         let (vocab, part, width) = (self.vocab(), self.part(), self.site.weight.inputs());
         for (number, targets) in self.targets.chunks(part).enumerate() {
             let first = number * part;
-            let Logits { mut policy, reference } = match self.kept.take() {
+            let Logits { mut policy, low, reference } = match self.kept.take() {
                 Some(logits) => logits,
                 None => self.logits(first, targets.len(), parameters)?,
             };
@@ -108,7 +112,8 @@ impl<'a> Head<'a> {
             });
             let rows = first * width..(first + targets.len()) * width;
             let site = Site { key: super::mixed(self.site.key, first as u32), ..self.site };
-            site.back(&self.hidden[rows.clone()], &policy, &mut dhidden[rows], parameters)?;
+            let passed = Passed { x: &self.hidden[rows.clone()], low: &low };
+            site.back(passed, &policy, Some(&mut dhidden[rows]), parameters)?;
         }
         Ok(())
     }
@@ -125,12 +130,22 @@ fn divergence(policy: &[f32], reference: &[f32]) -> f32 {
         let (max, sum) = normaliser(row);
         max + sum.ln()
     });
-    let mut total = 0.0f64;
-    for (policy, reference) in policy.iter().zip(reference) {
-        let log = reference - r;
-        total += f64::from(exp(log)) * f64::from(log - (policy - p));
+    const PART: usize = 256;
+    let parts = policy.chunks(PART).zip(reference.chunks(PART));
+    parts.map(|(policy, reference)| f64::from(divergence_part(policy, reference, p, r))).sum::<f64>() as f32
+}
+
+vectorised! {
+    fn divergence_part(policy: &[f32], reference: &[f32], p: f32, r: f32) -> f32 {
+        let mut sums = [0f32; 16];
+        for (policy, reference) in policy.chunks(16).zip(reference.chunks(16)) {
+            for ((sum, policy), reference) in sums.iter_mut().zip(policy).zip(reference) {
+                let log = *reference - r;
+                *sum += exp(log) * (log - (*policy - p));
+            }
+        }
+        sums.iter().sum::<f32>()
     }
-    total as f32
 }
 
 /// Replaces logits by `a * softmax(logits) + b * softmax(reference)`.

@@ -2,7 +2,7 @@
 
 use super::attention::{Heads, InputGradients, Inputs, attend, attend_back};
 use super::elementwise::{add, gated, gated_back, norms, norms_back};
-use super::site::{Rows, Site, forward};
+use super::site::{Made, Passed, Rows, Site, forward};
 use crate::engine::EngineError;
 use crate::engine::local::checkpoint::ModelConfig;
 use crate::engine::local::cpu::decoder::Layer;
@@ -41,6 +41,8 @@ pub(super) struct Saved {
     middle: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    /// What each projection's adapter made of its input, in the order of [`Projection::ALL`].
+    low: [Vec<f32>; 7],
 }
 
 impl Block<'_> {
@@ -86,8 +88,9 @@ impl Block<'_> {
         let x = norms(input, &self.weights.attention_norm, self.eps());
         self.pace.rest();
         let sites = [Projection::Query, Projection::Key, Projection::Value].map(|p| self.site(p));
-        let outs = forward(&sites, &Rows::new(&x, size), parameters)?;
-        let [mut q, mut k, v] = three(outs)?;
+        let mut outs = forward(&sites, &Rows::new(&x, size), parameters)?.into_iter();
+        let [q_made, k_made, v_made]: [Made; 3] = std::array::from_fn(|_| outs.next().unwrap_or_default());
+        let ([mut q, mut k, v], low_qkv) = ([q_made.y, k_made.y, v_made.y], [q_made.low, k_made.low, v_made.low]);
         let mut raw = None;
         if let Some([q_norm, k_norm]) = &self.weights.head_norms {
             let normed = [norms(&q, q_norm, self.eps()), norms(&k, k_norm, self.eps())];
@@ -101,19 +104,23 @@ impl Block<'_> {
         let width = config.num_heads * config.head_dim;
         self.pace.rest();
         let mut outs = forward(&[self.site(Projection::Output)], &Rows::new(&attended, width), parameters)?;
-        let mut middle = outs.swap_remove(0);
+        let Made { y: mut middle, low: low_output } = outs.pop().unwrap_or_default();
         add(&mut middle, input);
         let x = norms(&middle, &self.weights.mlp_norm, self.eps());
         self.pace.rest();
         let sites = [self.site(Projection::Gate), self.site(Projection::Up)];
         let mut outs = forward(&sites, &Rows::new(&x, size), parameters)?;
-        let (up, gate) = (outs.pop().unwrap_or_default(), outs.pop().unwrap_or_default());
+        let Made { y: up, low: low_up } = outs.pop().unwrap_or_default();
+        let Made { y: gate, low: low_gate } = outs.pop().unwrap_or_default();
         let wide = self.wide(&gate, &up);
         self.pace.rest();
         let rows = Rows::new(&wide, config.intermediate_size);
-        let mut out = forward(&[self.site(Projection::Down)], &rows, parameters)?.swap_remove(0);
+        let mut outs = forward(&[self.site(Projection::Down)], &rows, parameters)?;
+        let Made { y: mut out, low: low_down } = outs.pop().unwrap_or_default();
         add(&mut out, &middle);
-        Ok((out, Saved { raw, q, k, v, attended, middle, gate, up }))
+        let [low_q, low_k, low_v] = low_qkv;
+        let low = [low_q, low_k, low_v, low_output, low_gate, low_up, low_down];
+        Ok((out, Saved { raw, q, k, v, attended, middle, gate, up, low }))
     }
 
     fn wide(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
@@ -125,20 +132,35 @@ impl Block<'_> {
         wide
     }
 
-    /// Turns the gradient of the block's output into that of its input, and adds those of what is trained.
+    /// Whether anything of the block before its gated unit is trained.
+    fn attention_learns(&self) -> bool {
+        let sites = [Projection::Query, Projection::Key, Projection::Value, Projection::Output];
+        sites.into_iter().any(|projection| self.site(projection).learns())
+            || self.layout.is_some_and(|layout| layout.attention_norm.is_some())
+    }
+
+    /// Whether anything of the block is trained.
+    pub(super) fn learns(&self) -> bool {
+        let sites = [Projection::Gate, Projection::Up, Projection::Down];
+        self.attention_learns() || sites.into_iter().any(|projection| self.site(projection).learns())
+    }
+
+    /// Adds the gradients of what is trained. Turns the gradient of the block's output into that of its input, or, where
+    /// nothing that is trained comes `before` it, leaves that half done.
     pub(super) fn back(
         &self,
         input: &[f32],
         saved: Saved,
         dout: &mut [f32],
+        before: bool,
         parameters: &mut Parameters,
     ) -> Result<(), EngineError> {
-        let Saved { raw, q, k, v, attended, middle, mut gate, mut up } = saved;
+        let Saved { raw, q, k, v, attended, middle, mut gate, mut up, low } = saved;
         let config = self.config;
         // The gated unit.
         let wide = self.wide(&gate, &up);
         let mut dwide = vec![0f32; wide.len()];
-        self.site(Projection::Down).back(&wide, dout, &mut dwide, parameters)?;
+        self.site(Projection::Down).back(passed(&wide, &low, Projection::Down), dout, Some(&mut dwide), parameters)?;
         drop(wide);
         let width = config.intermediate_size;
         (dwide.par_chunks(width), gate.par_chunks_mut(width), up.par_chunks_mut(width))
@@ -148,16 +170,31 @@ impl Block<'_> {
         let x = norms(&middle, &self.weights.mlp_norm, self.eps());
         let mut dx = vec![0f32; x.len()];
         self.pace.rest();
-        self.site(Projection::Gate).back(&x, &gate, &mut dx, parameters)?;
+        let goes_on = before || self.attention_learns();
+        self.site(Projection::Gate).back(
+            passed(&x, &low, Projection::Gate),
+            &gate,
+            goes_on.then_some(&mut dx),
+            parameters,
+        )?;
         self.pace.rest();
-        self.site(Projection::Up).back(&x, &up, &mut dx, parameters)?;
+        self.site(Projection::Up).back(
+            passed(&x, &low, Projection::Up),
+            &up,
+            goes_on.then_some(&mut dx),
+            parameters,
+        )?;
+        if !goes_on {
+            return Ok(());
+        }
         let norm = self.layout.and_then(|layout| layout.mlp_norm);
         let norm = norm.map(|index| parameters.0[index].gradient.as_mut_slice());
         norms_back(&middle, &self.weights.mlp_norm, self.eps(), &dx, dout, norm);
         // Attention.
         let mut dattended = vec![0f32; attended.len()];
         self.pace.rest();
-        self.site(Projection::Output).back(&attended, dout, &mut dattended, parameters)?;
+        let output = passed(&attended, &low, Projection::Output);
+        self.site(Projection::Output).back(output, dout, Some(&mut dattended), parameters)?;
         self.pace.rest();
         let inputs = Inputs { q: &q, k: &k, v: &v };
         let InputGradients { q: mut dq, k: mut dk, v: dv } =
@@ -177,7 +214,10 @@ impl Block<'_> {
         dx.fill(0.0);
         for (projection, dy) in [(Projection::Query, &dq), (Projection::Key, &dk), (Projection::Value, &dv)] {
             self.pace.rest();
-            self.site(projection).back(&x, dy, &mut dx, parameters)?;
+            self.site(projection).back(passed(&x, &low, projection), dy, before.then_some(&mut dx), parameters)?;
+        }
+        if !before {
+            return Ok(());
         }
         let norm = self.layout.and_then(|layout| layout.attention_norm);
         let norm = norm.map(|index| parameters.0[index].gradient.as_mut_slice());
@@ -186,6 +226,7 @@ impl Block<'_> {
     }
 }
 
-fn three(outs: Vec<Vec<f32>>) -> Result<[Vec<f32>; 3], EngineError> {
-    outs.try_into().map_err(|_| EngineError::Internal("three layers gave another number of outputs".to_owned()))
+/// What a projection was given, with its part of what the adapters made.
+fn passed<'a>(x: &'a [f32], low: &'a [Vec<f32>; 7], projection: Projection) -> Passed<'a> {
+    Passed { x, low: &low[projection as usize] }
 }

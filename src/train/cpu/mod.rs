@@ -181,7 +181,10 @@ impl Learner for CpuLearner {
         for (target, drow) in batch.targets.iter().zip(drows.chunks_exact(size)) {
             elementwise::add(&mut dhidden[target.row * size..(target.row + 1) * size], drow);
         }
-        for index in (0..kept.len()).rev() {
+        // Nothing below the lowest block that learns wants a gradient, but for the embedding.
+        let embedded = self.layout.embedding.is_some();
+        let lowest = (0..kept.len()).find(|&index| run.block(index).learns()).unwrap_or(kept.len());
+        for index in (lowest..kept.len()).rev() {
             self.pace.rest();
             let Some((input, saved)) = kept.pop() else { break };
             let block = run.block(index);
@@ -189,7 +192,7 @@ impl Learner for CpuLearner {
                 Some(saved) => saved,
                 None => block.forward(&input, parameters)?.1,
             };
-            block.back(&input, saved, &mut dhidden, parameters)?;
+            block.back(&input, saved, &mut dhidden, embedded || index > lowest, parameters)?;
         }
         if let Some(index) = self.layout.embedding {
             let gradient = &mut parameters.0[index].gradient;

@@ -14,8 +14,8 @@ use crate::engine::local::cpu::matrix::{Block, Matrix, Packed, RowBlocks, blocks
 
 /// Depth of the panels that a task fills at a time: 32 columns of it are a quarter of a second-level cache.
 const PANEL_DEPTH: usize = 2048;
-/// Row blocks that a task takes at least, so that filling a panel costs little beside multiplying it.
-const TASK_BLOCKS: usize = 24;
+/// Row blocks that a task takes at least. Filling a panel costs about as much as multiplying it with two.
+const TASK_BLOCKS: usize = 6;
 /// Floats of a stored weight that are widened at a time.
 const WIDENED: usize = 4 << 20;
 
@@ -164,6 +164,11 @@ pub(super) fn product(x: &RowBlocks, blocks: &[Block], right: &dyn Right, out: O
     let Output { values, stride, mut add } = out;
     let rows = blocks.last().map_or(0, |block| block.row + block.rows);
     assert!(rows == 0 || (rows - 1) * stride + columns <= values.len(), "the product lies within its output");
+    assert!(columns <= stride || rows <= 1, "rows of the output do not overlap");
+    assert!(x.data.len() >= blocks.len() * x.block_len(), "every block is packed");
+    let apart = |pair: &[Block]| pair[0].row + pair[0].rows <= pair[1].row;
+    let sound = |block: &Block| (1..=TILE_ROWS).contains(&block.rows);
+    assert!(blocks.iter().all(sound) && blocks.windows(2).all(apart), "blocks are apart, and no higher than a tile");
     let threads = rayon::current_num_threads();
     let panels = columns.div_ceil(TILE_COLS);
     let parts = (2 * threads).div_ceil(panels.max(1)).min(blocks.len() / TASK_BLOCKS).max(1);
@@ -271,6 +276,17 @@ pub(super) fn outer(a: &[f32], m: usize, b: &[f32], n: usize, out: &mut [f32]) {
     let (packed, blocks) = left(View::columns(a, m), m, rows);
     let right = Dense { view: View::rows(b, n), depth: rows, columns: n };
     product(&packed, &blocks, &right, Output { values: out, stride: n, add: true });
+}
+
+/// `out += (a^T b)^T` for a narrow `a` `[rows, m]`: `[n, m]`. The wide side is read as it lies.
+pub(super) fn outer_turned(a: &[f32], m: usize, b: &[f32], n: usize, out: &mut [f32]) {
+    let mut turned = vec![0f32; m * n];
+    outer(a, m, b, n, &mut turned);
+    for (column, row) in turned.chunks_exact(n).enumerate() {
+        for (out, value) in out[column..].iter_mut().step_by(m).zip(row) {
+            *out += value;
+        }
+    }
 }
 
 /// Both sides of small products within one task.
@@ -394,6 +410,9 @@ mod tests {
         let (a, b) = (numbers(50 * 16, 5), numbers(50 * 40, 6));
         let mut out = vec![0f32; 16 * 40];
         outer(&a, 16, &b, 40, &mut out);
+        let mut turned = vec![0f32; 40 * 16];
+        outer_turned(&a, 16, &b, 40, &mut turned);
+        close(&turned, &exact(View::columns(&b, 40), View::rows(&a, 16), [40, 16, 50]));
         close(&out, &exact(View::columns(&a, 16), View::rows(&b, 40), [16, 40, 50]));
     }
 }

@@ -1,7 +1,7 @@
 //! One linear layer in training: frozen, with an adapter, or trained itself.
 
 use super::elementwise::Dropout;
-use super::product::{Dense, View, against, left, outer, product};
+use super::product::{Dense, View, against, left, outer, outer_turned, product};
 use crate::engine::EngineError;
 use crate::engine::local::cpu::linear::{Linear, Output, linear};
 use crate::engine::local::cpu::matrix::{Block, Matrix, RowBlocks};
@@ -36,7 +36,20 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// What a layer was given, and kept of it.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'a> {
+    pub(super) x: &'a [f32],
+    /// [`Made::low`]
+    pub(super) low: &'a [f32],
+}
+
 impl Site<'_> {
+    /// Whether anything of the layer is trained.
+    pub(super) fn learns(&self) -> bool {
+        self.trained != Trained::Nothing
+    }
+
     fn dropout(&self, lora: Lora) -> Option<Dropout> {
         (lora.dropout > 0.0).then_some(Dropout { key: self.key, chance: lora.dropout })
     }
@@ -60,17 +73,19 @@ impl Site<'_> {
         low
     }
 
-    /// Adds the gradients of what is trained, and that of the input to `dx`.
+    /// Adds the gradients of what is trained, and that of the input to `dx` if it is wanted.
     pub(super) fn back(
         &self,
-        x: &[f32],
+        Passed { x, low }: Passed<'_>,
         dy: &[f32],
-        dx: &mut [f32],
+        mut dx: Option<&mut [f32]>,
         parameters: &mut Parameters,
     ) -> Result<(), EngineError> {
         let (inputs, outputs) = (self.weight.inputs(), self.weight.outputs());
         let packed_dy = Rows::new(dy, outputs);
-        against(&packed_dy.packed, &packed_dy.blocks, self.weight, dx)?;
+        if let Some(dx) = dx.as_deref_mut() {
+            against(&packed_dy.packed, &packed_dy.blocks, self.weight, dx)?;
+        }
         match self.trained {
             Trained::Nothing => {}
             Trained::Full { weight, bias } => {
@@ -82,7 +97,7 @@ impl Site<'_> {
                     }
                 }
             }
-            Trained::Lora(lora) => self.lora_back(lora, x, dy, &packed_dy, dx, parameters),
+            Trained::Lora(lora) => self.lora_back(lora, Passed { x, low }, (dy, &packed_dy), dx, parameters),
         }
         Ok(())
     }
@@ -90,27 +105,23 @@ impl Site<'_> {
     fn lora_back(
         &self,
         lora: Lora,
-        x: &[f32],
-        dy: &[f32],
-        packed_dy: &Rows<'_>,
-        dx: &mut [f32],
+        Passed { x, low }: Passed<'_>,
+        (dy, packed_dy): (&[f32], &Rows<'_>),
+        dx: Option<&mut [f32]>,
         parameters: &mut Parameters,
     ) {
         let (inputs, outputs, rank) = (self.weight.inputs(), self.weight.outputs(), lora.rank);
         let dropout = self.dropout(lora);
-        let dropped = dropout.map(|dropout| dropout.apply(x, inputs));
-        let x = dropped.as_deref().unwrap_or(x);
-        // `drop(x)` is taken as it is: nothing is left out of it a second time.
-        let whole = Site { trained: Trained::Nothing, ..*self };
-        let low = whole.low(Lora { dropout: 0.0, ..lora }, &Rows::new(x, inputs), parameters);
-        outer(dy, outputs, &low, rank, &mut parameters.0[lora.b].gradient);
+        outer_turned(low, rank, dy, outputs, &mut parameters.0[lora.b].gradient);
         let mut dlow = vec![0f32; packed_dy.len() * rank];
         let b = &parameters.0[lora.b].values;
         let right = Dense { view: View::rows(b, rank), depth: outputs, columns: rank };
         let out = Output { values: &mut dlow, stride: rank, add: false };
         product(&packed_dy.packed, &packed_dy.blocks, &right, out);
         dlow.iter_mut().for_each(|value| *value *= lora.scale);
-        outer(&dlow, rank, x, inputs, &mut parameters.0[lora.a].gradient);
+        let dropped = dropout.map(|dropout| dropout.apply(x, inputs));
+        outer(&dlow, rank, dropped.as_deref().unwrap_or(x), inputs, &mut parameters.0[lora.a].gradient);
+        let Some(dx) = dx else { return };
         let rows = Rows::new(&dlow, rank);
         let right = Dense { view: View::rows(&parameters.0[lora.a].values, inputs), depth: rank, columns: inputs };
         match dropout {
@@ -125,8 +136,17 @@ impl Site<'_> {
     }
 }
 
-/// `x W^T + b`, with the adapters' parts, for several layers of one input; each `[rows, outputs]`.
-pub(super) fn forward(sites: &[Site<'_>], x: &Rows<'_>, parameters: &Parameters) -> Result<Vec<Vec<f32>>, EngineError> {
+/// What a layer made of its input.
+#[derive(Default)]
+pub(super) struct Made {
+    /// `[rows, outputs]`
+    pub(super) y: Vec<f32>,
+    /// `scale * drop(x) A^T`, which the way back needs; empty without an adapter.
+    pub(super) low: Vec<f32>,
+}
+
+/// `x W^T + b`, with the adapters' parts, for several layers of one input.
+pub(super) fn forward(sites: &[Site<'_>], x: &Rows<'_>, parameters: &Parameters) -> Result<Vec<Made>, EngineError> {
     let mut outs: Vec<Vec<f32>> = sites.iter().map(|site| vec![0f32; x.len() * site.weight.outputs()]).collect();
     let layers = sites
         .iter()
@@ -137,15 +157,15 @@ pub(super) fn forward(sites: &[Site<'_>], x: &Rows<'_>, parameters: &Parameters)
         })
         .collect();
     linear(&x.packed, &x.blocks, layers)?;
-    for (site, out) in sites.iter().zip(&mut outs) {
-        if let Trained::Lora(lora) = site.trained {
-            let low = site.low(lora, x, parameters);
-            let (rank, outputs) = (lora.rank, site.weight.outputs());
-            let rows = Rows::new(&low, rank);
-            let b = &parameters.0[lora.b].values;
-            let right = Dense { view: View::columns(b, rank), depth: rank, columns: outputs };
-            product(&rows.packed, &rows.blocks, &right, Output { values: out, stride: outputs, add: true });
-        }
-    }
-    Ok(outs)
+    let with_adapter = |(site, mut y): (&Site<'_>, Vec<f32>)| {
+        let Trained::Lora(lora) = site.trained else { return Made { y, low: Vec::new() } };
+        let low = site.low(lora, x, parameters);
+        let (rank, outputs) = (lora.rank, site.weight.outputs());
+        let rows = Rows::new(&low, rank);
+        let b = &parameters.0[lora.b].values;
+        let right = Dense { view: View::columns(b, rank), depth: rank, columns: outputs };
+        product(&rows.packed, &rows.blocks, &right, Output { values: &mut y, stride: outputs, add: true });
+        Made { y, low }
+    };
+    Ok(sites.iter().zip(outs).map(with_adapter).collect())
 }
