@@ -49,13 +49,15 @@ fn lost<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
 }
 
 #[tokio::test]
-async fn the_oldest_job_is_claimed_once() {
-    let (old, new) = (job(1, JobState::Queued), job(2, JobState::Queued));
+async fn the_oldest_job_is_claimed_once_and_no_other_while_it_runs() {
+    let (mut old, new) = (job(1, JobState::Queued), job(2, JobState::Queued));
     let store = store(&[new.clone(), job(3, JobState::ValidatingFiles), old.clone()]).await;
     let (ours, theirs) = (lease("ours", 60_000), lease("theirs", 60_000));
-    assert_eq!(claimed(&store, Claim::Run, &ours).await, Some(old.record.id));
+    assert_eq!(claimed(&store, Claim::Run, &ours).await.as_ref(), Some(&old.record.id));
+    assert_eq!(claimed(&store, Claim::Run, &theirs).await, None, "they share the device");
+    old.record.state = JobState::Succeeded;
+    store.release_job(&old.record, &ours).await.unwrap();
     assert_eq!(claimed(&store, Claim::Run, &theirs).await, Some(new.record.id));
-    assert_eq!(claimed(&store, Claim::Run, &theirs).await, None);
     assert!(claimed(&store, Claim::Check, &theirs).await.is_some());
     assert_eq!(claimed(&store, Claim::Check, &theirs).await, None);
 }
