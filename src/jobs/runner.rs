@@ -80,7 +80,10 @@ async fn work_through(jobs: &Jobs, claim: Claim, job: StoredJob) {
         Ok(()) => {}
         Err(StoreError::LeaseLost { id }) => tracing::warn!(id, "another worker has taken over the job"),
         // The lease runs out, and the job is taken up again.
-        Err(error) => tracing::error!(%error, id, "a job's end could not be stored"),
+        Err(error) => {
+            tracing::error!(%error, id, "a job's end could not be stored");
+            tokio::time::sleep(HEARTBEAT).await;
+        }
     }
     jobs.announce();
 }
@@ -144,7 +147,17 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
     let mut work = Work::new(jobs.clone(), job.record.clone(), cancel);
     work.record.state = JobState::Running;
     work.record.started = work.record.started.or(Some(unix_seconds()));
+    let folder = work.folder().clone();
+    let (reserving, giving) = (folder.clone(), folder);
+    let reserved = off_the_reactor(move || reserving.reserve()).await;
+    if let Ok(Err(error)) = &reserved {
+        tracing::warn!(%error, id, "no room is kept for the job's end");
+    }
     let outcome = run_stages(&mut work, &job).await;
+    // Whatever the disk is full of, there is room now to say so.
+    if let Ok(Err(error)) = off_the_reactor(move || giving.unreserve()).await {
+        tracing::warn!(%error, id, "the room that was kept for the job's end is not given back");
+    }
     match outcome {
         Ok(()) => end(&mut work.record, JobState::Succeeded, None),
         // It stays `running`, and nobody holds it: whoever comes next goes on.

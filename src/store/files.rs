@@ -77,6 +77,20 @@ impl JobFolder {
         self.root.join("done").join(stage)
     }
 
+    /// Takes up room on the disk, so that there is some to say that it is full. Blocking.
+    pub fn reserve(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.root)?;
+        std::fs::write(self.root.join(RESERVE), vec![0u8; RESERVE_BYTES])
+    }
+
+    /// Gives the room back. Blocking.
+    pub fn unreserve(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.root.join(RESERVE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// The path of the artifact of this name, there or not; `None` for a name that leads elsewhere.
     pub fn artifact(&self, name: &str) -> Option<PathBuf> {
         let path = Path::new(name);
@@ -94,6 +108,10 @@ impl JobFolder {
         Ok(found)
     }
 }
+
+/// A file that a job at work keeps, and what it holds: a few of the database's transactions.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: usize = 512 << 10;
 
 /// Ends of the names of files that are still being written.
 const UNFINISHED: [&str; 2] = [".part", ".new"];

@@ -16,6 +16,7 @@ import requests
 LISTENING = re.compile(r"listening on (http://\S+)", re.IGNORECASE)
 STYLING = re.compile(r"\x1b\[[0-9;]*m")
 START_SECONDS = 120
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def binary() -> Path:
@@ -141,7 +142,7 @@ class Server:
 
     def dataset(self, name: str, rows: list[dict]) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        answer = self.http.put(f"{self.url}/v1/datasets/{name}", data=lines.encode(), timeout=60)
+        answer = self.http.put(f"{self.url}/v1/datasets/{name}", data=lines.encode(), headers=NDJSON, timeout=60)
         assert answer.status_code in (200, 201), answer.text
 
     def submit(self, kind: str, **config) -> str:

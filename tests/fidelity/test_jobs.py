@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from server import Server, assert_error
+from server import NDJSON, Server, assert_error
 from transformers import AutoModelForCausalLM
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -187,7 +187,7 @@ def test_a_second_job_waits_for_the_first_and_cancelling_acts_at_once(demo):
     assert demo.finished(first, 20)["state"] == "cancelled"
     assert demo.finished(second, 20)["state"] == "cancelled"
     # A cancelled run goes on from where it was left.
-    assert demo.post(f"/v1/jobs/{first}/resume", {}).status_code == 200
+    assert demo.post(f"/v1/jobs/{first}/resume", {}).status_code == 202
     while demo.job(first)["state"] != "running":
         time.sleep(0.05)
     assert demo.post(f"/v1/jobs/{first}/cancel", {}).status_code == 200
@@ -213,7 +213,7 @@ def test_requests_are_answered_while_a_job_trains_and_the_job_says_that_it_yield
 
 
 def test_a_disk_that_fills_up_fails_the_job_and_loses_nothing(tmp_path):
-    """On a file system of 6 MB, made for the test where that is allowed."""
+    """On a file system of 9 MB, made for the test: needs root, as the installation of packages does."""
     disk = tmp_path / "disk"
     disk.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "linchpin-test", disk], capture_output=True, text=True)
@@ -238,7 +238,7 @@ def test_a_disk_that_fills_up_fails_the_job_and_loses_nothing(tmp_path):
             assert done["error"]["code"] in ("disk_full", "disk_failed"), done["error"]
             filler.unlink()
             before = done["step"]["done"]
-            assert server.post(f"/v1/jobs/{job}/resume", {}).status_code == 200
+            assert server.post(f"/v1/jobs/{job}/resume", {}).status_code == 202
             deadline = time.monotonic() + 60
             while server.job(job)["step"]["done"] <= before:
                 assert time.monotonic() < deadline, server.job(job)
@@ -251,7 +251,7 @@ def test_a_disk_that_fills_up_fails_the_job_and_loses_nothing(tmp_path):
 
 def test_bad_data_and_settings_are_refused_by_line_and_field(demo):
     broken = '{"prompt": "p", "chosen": "a", "rejected": "b"}\n{"prompt": "p", "chosen": "a", "rejected": "a"}\n'
-    answer = demo.http.put(f"{demo.url}/v1/datasets/broken", data=broken, timeout=30)
+    answer = demo.http.put(f"{demo.url}/v1/datasets/broken", data=broken, headers=NDJSON, timeout=30)
     assert_error(answer, 422, "line 2.*same as")
     answer = demo.post("/v1/jobs", {"kind": "preference", "config": {"dataset": "pairs", "loss": "cdpo"}})
     if answer.status_code == 202:

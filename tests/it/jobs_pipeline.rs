@@ -200,7 +200,7 @@ async fn a_pipeline_does_all_of_it() {
     }
     assert_eq!(server.trainer.runs.lock().unwrap().len(), 3);
     // The policy drew the last answers, and every adapter was unloaded again.
-    let policy = format!("{id}-evaluate-after");
+    let policy = format!("{id}:evaluate-after");
     let requests = server.engine.requests.lock().unwrap().clone();
     assert_eq!(requests.iter().filter(|request| request.model == policy).count(), 5);
     let models = ok(server.get("/v1/models").await).await;
