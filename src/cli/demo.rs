@@ -92,7 +92,7 @@ impl Demo {
         }
         let traces = stream::iter([read(&self.folder.join("data/traces.jsonl")).await]);
         let report = analysis.import(traces).await?;
-        tracing::info!(?report, "the demo's traces are in the store");
+        tracing::info!(traces = report.imported, refused = report.errors.len(), "the demo's traces are in the store");
         tokio::fs::write(&filled, "").await.with_context(|| format!("{} cannot be written", filled.display()))?;
         Ok(())
     }
