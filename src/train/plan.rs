@@ -57,7 +57,7 @@ pub enum PreferenceLoss {
 pub enum Reduction {
     /// Over the sums of both responses, as equation (6) has it.
     Sequence,
-    /// Position by position, chosen[t] with rejected[t], averaged over the padded batch, as the published script does.
+    /// Position by position, `chosen[t]` with `rejected[t]`, averaged over the padded batch, as the published script does.
     Position,
 }
 
