@@ -95,7 +95,9 @@ impl Base {
         };
         let adapter = start_adapter.map(|path| Adapter::open(&path, &checkpoint.config)).transpose()?;
         let sha256 = checkpoint.sha256()?;
-        Ok(Self { name: model.to_owned(), folder, checkpoint, sha256, precision, place, adapter, pool })
+        // An adapter may be given to anybody: it names its base, and not where this machine has it.
+        let name = checkpoint.id.clone();
+        Ok(Self { name, folder, checkpoint, sha256, precision, place, adapter, pool })
     }
 
     /// The SHA-256 of the weights.
