@@ -56,20 +56,21 @@ pub(super) fn load(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(TrainError::disk(path)(error)),
     };
-    let other = |reason: String| TrainError::OtherRun { path: path.clone(), reason };
-    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|error| other(error.to_string()))?;
+    let unusable = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+    let damaged = |reason: &dyn std::fmt::Display| unusable(format!("it is damaged ({reason})"));
+    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|error| damaged(&error))?;
     let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
-    let text = text.ok_or_else(|| other("it holds no state".to_owned()))?;
-    let state: State = serde_json::from_str(text).map_err(|error| other(error.to_string()))?;
+    let text = text.ok_or_else(|| damaged(&"it holds no state"))?;
+    let state: State = serde_json::from_str(text).map_err(|error| damaged(&error))?;
     if state.fingerprint != fingerprint {
-        return Err(other("its plan, examples or base are different".to_owned()));
+        return Err(unusable("it is of another plan, other examples or another base".to_owned()));
     }
-    let tensors = SafeTensors::deserialize(&data).map_err(|error| other(error.to_string()))?;
+    let tensors = SafeTensors::deserialize(&data).map_err(|error| damaged(&error))?;
     let read = |part: &str, parameter: &Parameter| {
-        let tensor = tensors.tensor(&format!("{part}.{}", parameter.name)).map_err(|error| other(error.to_string()))?;
+        let tensor = tensors.tensor(&format!("{part}.{}", parameter.name)).map_err(|error| damaged(&error))?;
         match tensor.dtype() == Dtype::F32 && tensor.shape() == parameter.shape {
             true => Ok(floats(tensor.data())),
-            false => Err(other(format!("{} has another shape", parameter.name))),
+            false => Err(damaged(&format!("{} has another shape", parameter.name))),
         }
     };
     let mut optimizer = AdamW { first: Vec::new(), second: Vec::new(), steps: state.step as u64 };

@@ -26,9 +26,9 @@ pub enum TrainError {
     /// A setting that cannot be used with this base or these examples.
     #[error("{message}")]
     Invalid { param: &'static str, message: String },
-    /// A checkpoint that belongs to another run.
-    #[error("the checkpoint in {} is of another run: {reason}", path.display())]
-    OtherRun { path: PathBuf, reason: String },
+    /// A checkpoint that belongs to another run, or is damaged.
+    #[error("the run cannot go on from its checkpoint: {reason}")]
+    Checkpoint { path: PathBuf, reason: String },
     #[error("{} cannot be written or read: {reason}", path.display())]
     Disk { path: PathBuf, reason: String },
     #[error(transparent)]

@@ -67,4 +67,12 @@ impl Examples {
             }
         }
     }
+
+    /// Tokens of an example's response, of a pair's the longer one.
+    pub(super) fn longest_response(&self, index: usize) -> usize {
+        match self {
+            Examples::Completions(rows) => rows[index].response().len(),
+            Examples::Pairs(rows) => rows[index].chosen.response().len().max(rows[index].rejected.response().len()),
+        }
+    }
 }

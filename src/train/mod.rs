@@ -107,9 +107,9 @@ pub struct StepMetrics {
 pub trait Observer: Send {
     /// The run goes on after this many steps: what was told of later ones is told again.
     fn resumed(&mut self, _step: usize) {}
-    /// Asked before each step, `step` from 0; breaking ends the run with [`TrainError::Cancelled`], a checkpoint of the
-    /// steps so far being kept.
-    fn before_step(&mut self, step: usize, total: usize) -> ControlFlow<()>;
+    /// Asked before each pass through the model, of which a step has one or several, `step` being the steps done; breaking
+    /// ends the run with [`TrainError::Cancelled`], a checkpoint of those steps being kept.
+    fn before_pass(&mut self, step: usize, total: usize) -> ControlFlow<()>;
     /// Every `logging_steps` steps, and after the last.
     fn logged(&mut self, metrics: StepMetrics);
     /// A checkpoint of this many steps is safe on disk.
@@ -134,20 +134,21 @@ pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<O
     }
     let (first, total) = (trainer.step, trainer.total_steps());
     let mut rested = pace.rested();
-    trainer.prepare(Some(folder), &mut || match observer.before_step(first, total) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(TrainError::Cancelled),
-    })?;
+    trainer.prepare(Some(folder), &mut || go_on(observer, first, total))?;
     let mut last_checkpoint = resumed_from;
     let mut saved = Instant::now();
     while trainer.step < total {
-        if observer.before_step(trainer.step, total).is_break() {
-            trainer.save(folder, &fingerprint)?;
-            observer.saved(trainer.step);
-            return Err(TrainError::Cancelled);
-        }
         let (rows, began, rested_before) = (trainer.rows_of_step(trainer.step), Instant::now(), pace.rested());
-        let step = trainer.advance(&rows, total).map_err(|error| with_checkpoint(error, last_checkpoint))?;
+        let done = trainer.step;
+        let step = match trainer.advance(&rows, total, &mut || go_on(observer, done, total)) {
+            Ok(step) => step,
+            Err(TrainError::Cancelled) => {
+                trainer.save(folder, &fingerprint)?;
+                observer.saved(trainer.step);
+                return Err(TrainError::Cancelled);
+            }
+            Err(error) => return Err(with_checkpoint(error, last_checkpoint)),
+        };
         trainer.took(began.elapsed().saturating_sub(pace.rested() - rested_before).as_secs_f64());
         if pace.rested() > rested {
             observer.yielded((pace.rested() - rested).as_secs_f64());
@@ -166,6 +167,13 @@ pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<O
     }
     output::save(output, &plan.method, &base.origin(), &trainer.parameters)?;
     Ok(Outcome { steps: total, resumed_from })
+}
+
+fn go_on(observer: &mut dyn Observer, step: usize, total: usize) -> Result<(), TrainError> {
+    match observer.before_pass(step, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(TrainError::Cancelled),
+    }
 }
 
 /// What a step over all examples as one batch computes, for checking it against other software.
@@ -197,7 +205,7 @@ impl<'a> Inspection<'a> {
     /// # Errors
     /// As [`train`].
     pub fn gradients(&mut self) -> Result<StepMetrics, TrainError> {
-        let grad_norm = self.trainer.gradients(&self.rows)?;
+        let grad_norm = self.trainer.gradients(&self.rows, &mut || Ok(()))?;
         Ok(self.trainer.report(trainer::Step { grad_norm, learning_rate: 0.0 }))
     }
 
@@ -206,7 +214,7 @@ impl<'a> Inspection<'a> {
     /// # Errors
     /// As [`train`].
     pub fn step(&mut self) -> Result<StepMetrics, TrainError> {
-        let step = self.trainer.advance(&self.rows, self.total)?;
+        let step = self.trainer.advance(&self.rows, self.total, &mut || Ok(()))?;
         Ok(self.trainer.report(step))
     }
 
@@ -247,7 +255,11 @@ fn with_checkpoint(mut error: TrainError, last: Option<usize>) -> TrainError {
 
 /// Which run a checkpoint is of: everything that its numbers depend on.
 fn fingerprint(base: &Base, plan: &TrainingPlan, examples: &Examples) -> Result<String, TrainError> {
-    let plan = serde_json::to_string(plan).map_err(|error| TrainError::Internal(error.to_string()))?;
+    let mut plan = plan.clone();
+    // How often a run tells of itself and how it keeps what it computes change nothing of what it computes.
+    let Arguments { logging_steps, save_steps, gradient_checkpointing, .. } = &mut plan.arguments;
+    (*logging_steps, *save_steps, *gradient_checkpointing) = (0, 0, false);
+    let plan = serde_json::to_string(&plan).map_err(|error| TrainError::Internal(error.to_string()))?;
     let mut hash = Sha256::new().chain_update(base.fingerprint()).chain_update(plan);
     match examples {
         Examples::Completions(rows) => rows.iter().for_each(|row| update(&mut hash, row, None)),

@@ -26,6 +26,11 @@ impl References {
         self.0.push(pair);
     }
 
+    /// Pairs that there are numbers of: the first so many.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn get(&self, pair: usize) -> &[Vec<f32>; 2] {
         &self.0[pair]
     }
@@ -48,15 +53,15 @@ impl References {
         write(&folder.join(FILE), &[(LOGPROBS.to_owned(), vec![all.len()], bytes(&all))], metadata)
     }
 
-    /// What was kept, if it is of these pairs and this base. A damaged file is as good as none.
-    pub(super) fn load(folder: &Path, fingerprint: &str) -> Result<Option<Self>, TrainError> {
+    /// What was kept, if it is of these pairs and this base; a damaged file is as good as none.
+    pub(super) fn load(folder: &Path, fingerprint: &str) -> Result<Self, TrainError> {
         let path = folder.join(FILE);
         let data = match std::fs::read(&path) {
             Ok(data) => data,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(TrainError::disk(path)(error)),
         };
-        Ok(Self::parse(&data, fingerprint))
+        Ok(Self::parse(&data, fingerprint).unwrap_or_default())
     }
 
     fn parse(data: &[u8], fingerprint: &str) -> Option<Self> {
@@ -67,7 +72,11 @@ impl References {
         }
         let sizes: Vec<[usize; 2]> = serde_json::from_str(metadata.get("sizes")?).ok()?;
         let tensors = SafeTensors::deserialize(data).ok()?;
-        let mut all = floats(tensors.tensor(LOGPROBS).ok()?.data()).into_iter();
+        let all = floats(tensors.tensor(LOGPROBS).ok()?.data());
+        if all.len() != sizes.iter().flatten().sum::<usize>() {
+            return None;
+        }
+        let mut all = all.into_iter();
         let pairs = sizes.into_iter().map(|sizes| sizes.map(|size| all.by_ref().take(size).collect())).collect();
         Some(Self(pairs))
     }

@@ -1,6 +1,8 @@
 //! Steps: batches of examples through a learner, their losses, and the optimizer.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::base::Base;
 use super::batch::Batch;
@@ -15,6 +17,12 @@ use super::plan::{Objective, Preference, PreferenceLoss, TrainingPlan};
 use super::references::References;
 use super::{Pace, StepMetrics, TrainError};
 
+/// Tokens of examples that share a pass, at most: more would cost memory and gain no speed. One example may be longer.
+const PASS_TOKENS: usize = 2048;
+
+/// How long what the reference says is computed without being kept.
+const UNKEPT: Duration = Duration::from_secs(30);
+
 /// A run in memory.
 pub(super) struct Trainer<'a> {
     base: &'a Base,
@@ -28,6 +36,21 @@ pub(super) struct Trainer<'a> {
     references: References,
     /// Steps done.
     pub(super) step: usize,
+}
+
+/// Asked where work may end early; an error ends it.
+pub(super) type GoOn<'a> = &'a mut dyn FnMut() -> Result<(), TrainError>;
+
+/// Examples that go through the model together.
+struct Pass<'a> {
+    examples: &'a [usize],
+    /// All examples of the optimizer step.
+    step: &'a [usize],
+    /// The pass's number in the step.
+    number: usize,
+    /// Tokens of the longest response in the batch that the pass is of, whatever passes it is split into: the width that
+    /// a reduction by position averages over.
+    padded: usize,
 }
 
 /// A step's numbers.
@@ -63,7 +86,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Goes on from a state on disk, if there is one.
-    pub(super) fn resume(&mut self, folder: &std::path::Path, fingerprint: &str) -> Result<bool, TrainError> {
+    pub(super) fn resume(&mut self, folder: &Path, fingerprint: &str) -> Result<bool, TrainError> {
         let Some((state, optimizer)) = checkpoint::load(folder, fingerprint, &mut self.parameters)? else {
             return Ok(false);
         };
@@ -73,7 +96,7 @@ impl<'a> Trainer<'a> {
         Ok(true)
     }
 
-    pub(super) fn save(&self, folder: &std::path::Path, fingerprint: &str) -> Result<(), TrainError> {
+    pub(super) fn save(&self, folder: &Path, fingerprint: &str) -> Result<(), TrainError> {
         let state = State { fingerprint: fingerprint.to_owned(), step: self.step, window: self.window.clone() };
         checkpoint::save(folder, &state, &self.parameters, &self.optimizer)
     }
@@ -82,44 +105,48 @@ impl<'a> Trainer<'a> {
         self.plan.arguments.steps(self.examples.len())
     }
 
-    /// Computes the reference's log probabilities of all pairs, once, and keeps them in `folder`. `between` is asked after
-    /// each pair and may end the work.
-    pub(super) fn prepare(
-        &mut self,
-        folder: Option<&std::path::Path>,
-        between: &mut (dyn FnMut() -> Result<(), TrainError> + Send),
-    ) -> Result<(), TrainError> {
+    /// Computes the reference's log probabilities of all pairs, once, and keeps them in `folder`, from time to time what
+    /// there is of them. `go_on` is asked before each pass and may end the work.
+    pub(super) fn prepare(&mut self, folder: Option<&Path>, go_on: GoOn<'_>) -> Result<(), TrainError> {
         let Examples::Pairs(pairs) = self.examples else { return Ok(()) };
         let fingerprint = References::fingerprint(&self.base.fingerprint(), pairs);
-        if let Some(found) = folder.map(|folder| References::load(folder, &fingerprint)).transpose()?.flatten() {
-            self.references = found;
+        if let Some(folder) = folder {
+            self.references = References::load(folder, &fingerprint)?;
+        }
+        let missing: Vec<usize> = (self.references.len()..pairs.len()).collect();
+        if missing.is_empty() {
             return Ok(());
         }
-        let (base, learner) = (self.base, &mut self.learner);
-        let mut references = References::default();
-        for pair in pairs {
-            between()?;
-            let batch = Batch::of_pairs([pair]);
+        let keep = |references: &References| folder.map_or(Ok(()), |folder| references.save(folder, &fingerprint));
+        let mut kept = Instant::now();
+        for part in within(PASS_TOKENS, &missing, &self.lengths) {
+            if let Err(ended) = go_on() {
+                keep(&self.references)?;
+                return Err(ended);
+            }
+            let batch = Batch::of_pairs(part.iter().map(|&row| &pairs[row]));
+            let (base, learner) = (self.base, &mut self.learner);
             let logprobs = base.install(|| learner.reference(&batch))?;
-            let [chosen, rejected] = [0, 1].map(|side: usize| logprobs[batch.responses[side].clone()].to_vec());
-            references.push([chosen, rejected]);
+            for responses in batch.responses.chunks_exact(2) {
+                self.references.push([0, 1].map(|side: usize| logprobs[responses[side].clone()].to_vec()));
+            }
+            if kept.elapsed() > UNKEPT {
+                keep(&self.references)?;
+                kept = Instant::now();
+            }
         }
-        self.references = references;
-        match folder {
-            Some(folder) => self.references.save(folder, &fingerprint),
-            None => Ok(()),
-        }
+        keep(&self.references)
     }
 
-    /// The gradients of one step's examples, in the parameters; their norm.
-    pub(super) fn gradients(&mut self, rows: &[usize]) -> Result<f64, TrainError> {
-        self.parameters.clear_gradients();
-        let size = self.plan.arguments.per_device_train_batch_size;
-        let (mut loss, mut tokens) = (0.0, 0);
-        for (number, part) in rows.chunks(size).enumerate() {
-            loss += self.pass(part, rows, number)?;
-            tokens += part.iter().map(|&row| self.lengths[row]).sum::<usize>();
+    /// The gradients of one step's examples, in the parameters; their norm. `go_on` is asked before each pass and may end
+    /// the step, of which nothing is kept then.
+    pub(super) fn gradients(&mut self, rows: &[usize], go_on: GoOn<'_>) -> Result<f64, TrainError> {
+        let before = self.window.clone();
+        let sums = self.passes(rows, go_on);
+        if sums.is_err() {
+            self.window = before;
         }
+        let (loss, tokens) = sums?;
         if !loss.is_finite() {
             return Err(self.diverged(rows, "the loss"));
         }
@@ -131,13 +158,30 @@ impl<'a> Trainer<'a> {
         Ok(norm)
     }
 
+    /// Every pass of a step: its loss and the number of its tokens.
+    fn passes(&mut self, rows: &[usize], go_on: GoOn<'_>) -> Result<(f64, usize), TrainError> {
+        self.parameters.clear_gradients();
+        let (mut loss, mut tokens, mut number) = (0.0, 0, 0);
+        for batch in rows.chunks(self.plan.arguments.per_device_train_batch_size) {
+            let padded = batch.iter().map(|&row| self.examples.longest_response(row)).max().unwrap_or(0);
+            for examples in within(PASS_TOKENS, batch, &self.lengths) {
+                go_on()?;
+                loss += self.pass(Pass { examples, step: rows, number, padded })?;
+                number += 1;
+            }
+            tokens += batch.iter().map(|&row| self.lengths[row]).sum::<usize>();
+        }
+        Ok((loss, tokens))
+    }
+
     fn diverged(&self, rows: &[usize], what: &str) -> TrainError {
         let (rows, what) = (rows.to_vec(), what.to_owned());
         TrainError::Diverged { step: self.step + 1, rows, what, last_checkpoint: None }
     }
 
-    /// One batch's part of a step's loss; adds its gradients.
-    fn pass(&mut self, part: &[usize], rows: &[usize], number: usize) -> Result<f64, TrainError> {
+    /// One pass's part of a step's loss; adds its gradients.
+    fn pass(&mut self, pass: Pass<'_>) -> Result<f64, TrainError> {
+        let Pass { examples: part, step: rows, number, padded } = pass;
         let arguments = &self.plan.arguments;
         let tdpo = matches!(&self.plan.objective, Objective::Preference(p) if p.loss == PreferenceLoss::Tdpo);
         let options = PassOptions {
@@ -164,7 +208,7 @@ impl<'a> Trainer<'a> {
                     part.iter().map(|&row| (&all[row], references.get(row))).collect();
                 let batch = Batch::of_pairs(pairs.iter().map(|(pair, _)| *pair));
                 let mut loss = |predictions: &Predictions| {
-                    let (losses, slopes) = losses(settings, &batch, predictions, &pairs, rows.len());
+                    let (losses, slopes) = losses(settings, &batch, predictions, &pairs, (rows.len(), padded));
                     losses.iter().for_each(|pair| window.pair(pair));
                     total = losses.iter().map(|pair| pair.loss).sum::<f64>() / rows.len() as f64;
                     Ok(slopes)
@@ -179,10 +223,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// One whole optimizer step.
-    pub(super) fn advance(&mut self, rows: &[usize], total: usize) -> Result<Step, TrainError> {
+    pub(super) fn advance(&mut self, rows: &[usize], total: usize, go_on: GoOn<'_>) -> Result<Step, TrainError> {
         let arguments = &self.plan.arguments;
         let learning_rate = arguments.learning_rate * arguments.schedule(self.step, total);
-        let grad_norm = self.gradients(rows)?;
+        let grad_norm = self.gradients(rows, go_on)?;
         let Self { base, learner, parameters, optimizer, .. } = self;
         let finite = base.install(|| {
             clip(parameters, grad_norm, arguments.max_grad_norm);
@@ -214,15 +258,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The losses of a batch's pairs, and the slopes of their mean over the step.
+/// The losses of a pass's pairs, and the slopes of their mean over the `step`'s pairs. `padded` is [`Pass::padded`].
 fn losses<'a>(
     settings: &Preference,
     batch: &Batch,
     predictions: &'a Predictions,
     pairs: &[(&'a Pair, &'a [Vec<f32>; 2])],
-    step: usize,
+    (step, padded): (usize, usize),
 ) -> (Vec<PairLoss>, Slopes) {
-    let padded = batch.responses.iter().map(|response| response.len()).max().unwrap_or(0);
     let mut slopes = Slopes::default();
     let losses: Vec<PairLoss> = pairs
         .iter()
@@ -243,6 +286,21 @@ fn losses<'a>(
         slopes.divergence.extend(side.divergence.iter().map(|slope| slope * mean));
     }
     (losses, slopes)
+}
+
+/// A batch in runs of examples that have at most `most` tokens together, or are one.
+fn within<'a>(most: usize, batch: &'a [usize], lengths: &[usize]) -> Vec<&'a [usize]> {
+    let mut parts = Vec::new();
+    let (mut begin, mut tokens) = (0, 0);
+    for (index, &row) in batch.iter().enumerate() {
+        if index > begin && tokens + lengths[row] > most {
+            parts.push(&batch[begin..index]);
+            (begin, tokens) = (index, 0);
+        }
+        tokens += lengths[row];
+    }
+    parts.push(&batch[begin..]);
+    parts
 }
 
 /// Refuses examples that the plan or the base cannot use.

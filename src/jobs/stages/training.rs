@@ -20,13 +20,15 @@ const AHEAD: usize = 64;
 
 pub(super) async fn fine_tune(work: &mut Work, stage: &Stage, config: &SftConfig) -> Result<(), StageError> {
     let (engine, input, settings, name) = (work.engine(), stage.input.clone(), config.clone(), stage.name);
-    let prepared = blocking(move || prepare::completions(engine.text(), &input, &settings, name)).await?;
+    let end = work.cancelled();
+    let prepared = blocking(move || prepare::completions(engine.text(), &input, &settings, name, &end)).await?;
     train(work, stage, prepared, &config.plan, config.start_adapter.as_ref()).await
 }
 
 pub(super) async fn prefer(work: &mut Work, stage: &Stage, config: &PreferenceConfig) -> Result<(), StageError> {
     let (engine, input, settings, name) = (work.engine(), stage.input.clone(), config.clone(), stage.name);
-    let prepared = blocking(move || prepare::pairs(engine.text(), &input, &settings, name)).await?;
+    let end = work.cancelled();
+    let prepared = blocking(move || prepare::pairs(engine.text(), &input, &settings, name, &end)).await?;
     train(work, stage, prepared, &config.plan, config.start_adapter.as_ref()).await
 }
 
@@ -105,7 +107,10 @@ async fn listen_to(work: &mut Work, mut listen: mpsc::Receiver<Told>, total: u64
                 let _ = written.send(());
             }
             Told::Resumed(step) => work.begin_steps(step, total).await?,
-            Told::Saved(step) => work.log(format!("checkpoint of step {step}")).await?,
+            Told::Saved(step) => {
+                work.record.interruptions = 0;
+                work.log(format!("checkpoint of step {step}")).await?;
+            }
             Told::Yielded(seconds) => work.yielded(seconds),
         }
     }
@@ -142,7 +147,7 @@ impl Observer for Watching {
         self.tell(Told::Resumed(step as u64));
     }
 
-    fn before_step(&mut self, step: usize, total: usize) -> ControlFlow<()> {
+    fn before_pass(&mut self, step: usize, total: usize) -> ControlFlow<()> {
         if !self.end.is_cancelled() {
             self.tell(Told::Step(step as u64, total as u64));
         }

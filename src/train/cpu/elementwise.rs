@@ -128,6 +128,15 @@ vectorised! {
 }
 
 vectorised! {
+    /// `to += factor * from`.
+    pub(super) fn add_scaled(to: &mut [f32], from: &[f32], factor: f32) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to += factor * from;
+        }
+    }
+}
+
+vectorised! {
     /// Replaces scores by `softmax(scale * scores)`.
     pub(super) fn softmax(scores: &mut [f32], scale: f32) {
         let mut lanes = [f32::NEG_INFINITY; 16];

@@ -1,51 +1,59 @@
 //! From hidden states to log probabilities, and back: the only place with rows as wide as the vocabulary.
 //!
-//! Logits are held for a bounded number of positions. Where a batch has more, they are computed again on the way back.
+//! Logits are held for a bounded number of positions. Where the head is frozen, as it nearly always is, none outlive the
+//! prediction: a loss asks for a multiple of each target's gradient, so the gradient itself is computed while the logits are
+//! there. Where the head is trained, logits of more positions than that are computed again on the way back.
 
 use rayon::prelude::*;
 
+use super::elementwise::add_scaled;
 use super::site::{Made, Passed, Rows, Site, forward};
 use crate::engine::EngineError;
 use crate::engine::local::cpu::kernel::vectorised;
 use crate::engine::local::cpu::math::exp;
+use crate::train::Pace;
 use crate::train::batch::Target;
 use crate::train::learner::Predictions;
 use crate::train::loss::Slopes;
 use crate::train::parameters::Parameters;
 
 /// The most that logits of positions held together may take, in floats.
-const LOGITS: usize = 48 << 20;
+const LOGITS: usize = 24 << 20;
 
-/// The head over the hidden states, `[targets, hidden]`, of a batch's targets.
+/// The head over the hidden states, `[targets, hidden]`, of a pass's targets.
 pub(super) struct Head<'a> {
     pub(super) site: Site<'a>,
     pub(super) hidden: &'a [f32],
     pub(super) targets: &'a [Target],
     /// The reference's head and hidden states, where the divergence is wanted.
     pub(super) reference: Option<(Site<'a>, &'a [f32])>,
-    kept: Option<Logits>,
+    pub(super) pace: &'a dyn Pace,
+}
+
+/// What the way back goes on from.
+pub(super) enum Predicted {
+    /// Of a frozen head: gradients by the hidden states, `[targets, hidden]`, of each target's log probability, and of its
+    /// divergence if that is wanted.
+    Gradients { logprob: Vec<f32>, divergence: Vec<f32> },
+    /// The logits of all targets, or none if they are too many.
+    Logits(Option<Logits>),
 }
 
 /// Logits of some targets, `[targets, vocabulary]`, the reference's too.
-struct Logits {
+pub(super) struct Logits {
     policy: Vec<f32>,
     /// [`Made::low`] of the head.
     low: Vec<f32>,
     reference: Option<Vec<f32>>,
 }
 
-impl<'a> Head<'a> {
-    pub(super) fn new(
-        site: Site<'a>,
-        hidden: &'a [f32],
-        targets: &'a [Target],
-        reference: Option<(Site<'a>, &'a [f32])>,
-    ) -> Self {
-        Self { site, hidden, targets, reference, kept: None }
-    }
-
+impl Head<'_> {
     fn vocab(&self) -> usize {
         self.site.weight.outputs()
+    }
+
+    fn width(&self) -> usize {
+        self.site.weight.inputs()
     }
 
     /// Targets that are computed together.
@@ -54,26 +62,70 @@ impl<'a> Head<'a> {
     }
 
     fn logits(&self, first: usize, count: usize, parameters: &Parameters) -> Result<Logits, EngineError> {
-        let width = self.site.weight.inputs();
-        let rows = first * width..(first + count) * width;
-        // Dropout is drawn by row: a part of the rows must draw what the whole would.
-        let site = Site { key: super::mixed(self.site.key, first as u32), ..self.site };
-        let made = forward(&[site], &Rows::new(&self.hidden[rows.clone()], width), parameters)?;
-        let Made { y: policy, low } = made.into_iter().next().unwrap_or_default();
-        let reference = match &self.reference {
-            Some((site, hidden)) => {
-                let made = forward(&[*site], &Rows::new(&hidden[rows], width), parameters)?;
-                Some(made.into_iter().next().unwrap_or_default().y)
-            }
-            None => None,
+        let rows = first * self.width()..(first + count) * self.width();
+        let made = |site, hidden: &[f32]| {
+            self.pace.rest();
+            let made = forward(&[site], &Rows::new(&hidden[rows.clone()], self.width()), parameters)?;
+            Ok::<_, EngineError>(made.into_iter().next().unwrap_or_default())
         };
+        let Made { y: policy, low } = made(self.part_of_site(first), self.hidden)?;
+        let reference = self.reference.map(|(site, hidden)| Ok::<_, EngineError>(made(site, hidden)?.y)).transpose()?;
         Ok(Logits { policy, low, reference })
     }
 
+    /// The site for the rows from `first` on: dropout is drawn by row, and a part of the rows must draw its own.
+    fn part_of_site(&self, first: usize) -> Site<'_> {
+        Site { key: super::mixed(self.site.key, first as u32), ..self.site }
+    }
+
     /// What the policy says of the targets.
-    pub(super) fn predict(&mut self, parameters: &Parameters) -> Result<Predictions, EngineError> {
+    pub(super) fn predict(&self, parameters: &Parameters) -> Result<Predictions, EngineError> {
+        Ok(self.predict_each(parameters, |_, _| Ok(()))?.0)
+    }
+
+    /// What the policy says of the targets, and what [`Head::back`] needs.
+    pub(super) fn predict_for_back(&self, parameters: &Parameters) -> Result<(Predictions, Predicted), EngineError> {
+        if self.site.learns() {
+            let (predictions, last) = self.predict_each(parameters, |_, logits| Ok(logits))?;
+            return Ok((predictions, Predicted::Logits(last.filter(|_| self.targets.len() <= self.part()))));
+        }
+        let mut logprob = vec![0f32; self.hidden.len()];
+        let mut divergence = vec![0f32; if self.reference.is_some() { self.hidden.len() } else { 0 }];
+        let (predictions, _) = self.predict_each(parameters, |first, logits| {
+            let Logits { mut policy, low: _, reference } = logits;
+            let targets = policy.len() / self.vocab();
+            let rows = first * self.width()..(first + targets) * self.width();
+            let back = |dlogits: &[f32], to: &mut [f32]| {
+                self.pace.rest();
+                self.site.input_gradient(dlogits, &mut to[rows.clone()])
+            };
+            policy.par_chunks_mut(self.vocab()).for_each(|row| logits_back(row, None, -1.0, 0.0));
+            if let Some(mut reference) = reference {
+                reference.par_chunks_mut(self.vocab()).zip(policy.par_chunks(self.vocab())).for_each(
+                    |(row, policy)| {
+                        logits_back(row, None, -1.0, 0.0);
+                        add_scaled(row, policy, -1.0);
+                    },
+                );
+                back(&reference, &mut divergence)?;
+            }
+            for (row, target) in policy.chunks_exact_mut(self.vocab()).zip(&self.targets[first..]) {
+                row[target.token as usize] += 1.0;
+            }
+            back(&policy, &mut logprob)
+        })?;
+        Ok((predictions, Predicted::Gradients { logprob, divergence }))
+    }
+
+    /// The predictions, each part's logits given to `then`; what it made of the last.
+    fn predict_each<T>(
+        &self,
+        parameters: &Parameters,
+        mut then: impl FnMut(usize, Logits) -> Result<T, EngineError>,
+    ) -> Result<(Predictions, Option<T>), EngineError> {
         let (vocab, part) = (self.vocab(), self.part());
         let mut predictions = Predictions::default();
+        let mut last = None;
         for (number, targets) in self.targets.chunks(part).enumerate() {
             let logits = self.logits(number * part, targets.len(), parameters)?;
             predictions.logprobs.par_extend(
@@ -84,22 +136,37 @@ impl<'a> Head<'a> {
                     logits.policy.par_chunks(vocab).zip(reference.par_chunks(vocab)).map(|(p, r)| divergence(p, r)),
                 );
             }
-            self.kept = (self.targets.len() <= part).then_some(logits);
+            drop(last.take());
+            last = Some(then(number * part, logits)?);
         }
-        Ok(predictions)
+        Ok((predictions, last))
     }
 
-    /// Adds the gradient of the hidden states to `dhidden`, and those of what is trained of the head.
+    /// The gradient of the hidden states; adds those of what is trained of the head.
     pub(super) fn back(
-        &mut self,
+        &self,
+        predicted: Predicted,
         slopes: &Slopes,
-        dhidden: &mut [f32],
         parameters: &mut Parameters,
-    ) -> Result<(), EngineError> {
-        let (vocab, part, width) = (self.vocab(), self.part(), self.site.weight.inputs());
+    ) -> Result<Vec<f32>, EngineError> {
+        let (vocab, part, width) = (self.vocab(), self.part(), self.width());
+        let mut kept = match predicted {
+            Predicted::Gradients { mut logprob, divergence } => {
+                for (row, slope) in logprob.chunks_exact_mut(width).zip(&slopes.logprob) {
+                    row.iter_mut().for_each(|value| *value *= slope);
+                }
+                let along = divergence.chunks_exact(width).zip(&slopes.divergence);
+                for (row, (divergence, slope)) in logprob.chunks_exact_mut(width).zip(along) {
+                    add_scaled(row, divergence, *slope);
+                }
+                return Ok(logprob);
+            }
+            Predicted::Logits(kept) => kept,
+        };
+        let mut dhidden = vec![0f32; self.hidden.len()];
         for (number, targets) in self.targets.chunks(part).enumerate() {
             let first = number * part;
-            let Logits { mut policy, low, reference } = match self.kept.take() {
+            let Logits { mut policy, low, reference } = match kept.take() {
                 Some(logits) => logits,
                 None => self.logits(first, targets.len(), parameters)?,
             };
@@ -111,11 +178,11 @@ impl<'a> Head<'a> {
                 row[target.token as usize] += slope;
             });
             let rows = first * width..(first + targets.len()) * width;
-            let site = Site { key: super::mixed(self.site.key, first as u32), ..self.site };
             let passed = Passed { x: &self.hidden[rows.clone()], low: &low };
-            site.back(passed, &policy, Some(&mut dhidden[rows]), parameters)?;
+            self.pace.rest();
+            self.part_of_site(first).back(passed, &policy, Some(&mut dhidden[rows]), parameters)?;
         }
-        Ok(())
+        Ok(dhidden)
     }
 }
 

@@ -86,13 +86,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn head(&self) -> Site<'_> {
+    fn head_site(&self) -> Site<'_> {
         Site {
             weight: &self.model.head,
             bias: None,
             trained: self.layout.map_or(Trained::Nothing, |layout| layout.head),
             key: mixed(self.key, u32::MAX),
         }
+    }
+
+    /// The head over the normed rows of the targets; `reference` are those of the reference and its head.
+    fn head<'b>(&'b self, hidden: &'b [f32], reference: Option<(Site<'b>, &'b [f32])>) -> Head<'b> {
+        Head { site: self.head_site(), hidden, targets: &self.batch.targets, reference, pace: self.pace }
     }
 
     fn embed(&self) -> Result<Vec<f32>, EngineError> {
@@ -139,7 +144,7 @@ impl Learner for CpuLearner {
         let nothing = Parameters::default();
         let hidden = run.layers(&nothing, |_, _| {})?;
         let rows = run.final_norms(&run.at_targets(&hidden));
-        Ok(Head::new(run.head(), &rows, &batch.targets, None).predict(&nothing)?.logprobs)
+        Ok(run.head(&rows, None).predict(&nothing)?.logprobs)
     }
 
     fn pass(
@@ -167,13 +172,11 @@ impl Learner for CpuLearner {
             }
             false => None,
         };
-        let reference = reference.as_deref().map(|rows| (frozen.head(), rows));
-        let mut head = Head::new(run.head(), &normed, &batch.targets, reference);
-        let predictions = head.predict(parameters)?;
+        let head = run.head(&normed, reference.as_deref().map(|rows| (frozen.head_site(), rows)));
+        let (predictions, predicted) = head.predict_for_back(parameters)?;
         let slopes = loss(&predictions)?;
 
-        let mut dnormed = vec![0f32; normed.len()];
-        head.back(&slopes, &mut dnormed, parameters)?;
+        let dnormed = head.back(predicted, &slopes, parameters)?;
         let mut drows = vec![0f32; rows.len()];
         let norm = self.layout.norm.map(|index| parameters.0[index].gradient.as_mut_slice());
         norms_back(&rows, &run.model.norm, run.model.config.rms_norm_eps as f32, &dnormed, &mut drows, norm);

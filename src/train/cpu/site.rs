@@ -73,6 +73,12 @@ impl Site<'_> {
         low
     }
 
+    /// Adds the gradient of a frozen layer's input to `dx`.
+    pub(super) fn input_gradient(&self, dy: &[f32], dx: &mut [f32]) -> Result<(), EngineError> {
+        let dy = Rows::new(dy, self.weight.outputs());
+        against(&dy.packed, &dy.blocks, self.weight, dx)
+    }
+
     /// Adds the gradients of what is trained, and that of the input to `dx` if it is wanted.
     pub(super) fn back(
         &self,

@@ -38,7 +38,7 @@ impl FakeTrainer {
     fn wait_for_step(&self, observer: &mut dyn Observer, step: usize, total: usize) -> Result<(), TrainError> {
         let mut steps = self.steps.lock().unwrap();
         loop {
-            if observer.before_step(step, total).is_break() {
+            if observer.before_pass(step, total).is_break() {
                 return Err(TrainError::Cancelled);
             }
             if *steps > 0 {
