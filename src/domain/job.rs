@@ -123,6 +123,9 @@ pub struct JobRecord {
     /// Time that training stood still for requests to be served.
     pub yielded_seconds: f64,
     pub error: Option<JobFailure>,
+    /// How often in a row the process that ran it ended, and left nothing new behind.
+    #[serde(default)]
+    pub interruptions: u32,
 }
 
 /// A data set as a job found it.

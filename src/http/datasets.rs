@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, CommonErrors, ErrorBody};
 use super::extract::{PathPart, Query, ReadyJobs};
 use super::models::Deleted;
-use super::upload::{bounded, broken_off, require_json_lines};
+use super::upload::{bounded, broken_off, refuse_other_than_json_lines};
 use crate::domain::dataset::{DatasetInfo, DatasetKind};
 use crate::jobs::{JobsError, Page};
 
@@ -90,7 +90,7 @@ pub(super) async fn put_dataset(
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<Dataset>, ApiError> {
-    require_json_lines(&headers)?;
+    refuse_other_than_json_lines(&headers)?;
     match jobs.put_dataset(name, bounded(body, MAX_DATASET_BYTES)).await {
         Ok(info) => Ok(axum::Json(info.into())),
         Err(JobsError::Upload(cause)) => Err(broken_off(cause)),

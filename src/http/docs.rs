@@ -7,6 +7,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::dto_job_config::JobConfigs;
 use super::error::{ErrorBody, ErrorDetail};
 use super::state::AppState;
 
@@ -37,7 +38,7 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
         (name = "service", description = "Probes and metrics")
     ),
     components(schemas(ErrorBody, ErrorDetail)),
-    modifiers(&BearerKey)
+    modifiers(&BearerKey, &JobConfigs)
 )]
 pub(super) struct ApiDoc;
 

@@ -20,10 +20,8 @@ pub(super) struct JobRequest {
     /// For people, at most 200 characters.
     #[schema(example = "first try", max_length = 200)]
     name: Option<String>,
-    /// Settings by TRL's and PEFT's names; what is left out is the published setting, and the record shows all of them.
-    /// `dataset` is needed. A `pipeline` has one object a stage (`sample`, `select`, `sft`, `contrast`, `preference`,
-    /// `evaluate`) under one `dataset`, and measures accuracy on `eval_dataset` if there is one.
-    #[schema(value_type = Object, example = json!({"dataset": "gsm8k-train", "eval_dataset": "gsm8k-test", "sample": {"temperature": 0.7}}))]
+    /// Settings by TRL's and PEFT's names, those of the kind; what is left out is the published setting.
+    #[schema(schema_with = super::dto_job_config::any, example = json!({"dataset": "gsm8k-train", "eval_dataset": "gsm8k-test", "sample": {"temperature": 0.7}}))]
     config: Value,
     /// Only say what the job would do: every row that would be dropped, with the reason, and the complete settings.
     #[serde(default)]
@@ -71,7 +69,7 @@ pub(super) struct JobDto {
     name: Option<String>,
     state: JobStateDto,
     /// Complete: what the request left out is filled in.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = super::dto_job_config::any)]
     config: Value,
     seed: u64,
     base_model: ModelRefDto,
@@ -223,6 +221,7 @@ impl JobDto {
             dropped,
             yielded_seconds,
             error,
+            interruptions: _,
         } = job.record;
         Ok(Self {
             id,

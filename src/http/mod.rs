@@ -11,6 +11,7 @@ mod docs;
 mod dto_chat;
 mod dto_completions;
 mod dto_drawing;
+mod dto_job_config;
 mod dto_job_plan;
 mod dto_jobs;
 mod dto_rollout_request;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use futures::{Stream, StreamExt, stream};
 
 use super::error::ApiError;
@@ -28,6 +28,17 @@ pub(super) fn require_json_lines(headers: &HeaderMap) -> Result<(), ApiError> {
     require_content_type(headers, "application/x-ndjson", |subtype| {
         ["x-ndjson", "ndjson", "jsonl", "x-jsonlines"].contains(&subtype)
     })
+}
+
+/// Refuses a `PUT` that says it is something else than JSON lines. One that does not say, or has what curl says by itself, is
+/// taken for them: no page of another site can send a `PUT` unasked, which is why a `POST` has to say what it is.
+pub(super) fn refuse_other_than_json_lines(headers: &HeaderMap) -> Result<(), ApiError> {
+    const UNTOLD: [&[u8]; 3] = [b"application/x-www-form-urlencoded", b"application/octet-stream", b"text/plain"];
+    match headers.get(header::CONTENT_TYPE) {
+        None => Ok(()),
+        Some(told) if UNTOLD.contains(&told.as_bytes()) => Ok(()),
+        Some(_) => require_json_lines(headers),
+    }
 }
 
 /// The body's chunks, up to the bound on their sum and on the wait for each.

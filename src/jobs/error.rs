@@ -1,5 +1,7 @@
 //! What can go wrong with jobs: refusals of a request, and the failures of a stage.
 
+use std::path::Path;
+
 use crate::analysis::AnalysisError;
 use crate::domain::job::{JobFailure, JobState};
 use crate::engine::EngineError;
@@ -101,6 +103,13 @@ impl StageError {
         StageError::Failed(JobFailure { code: code.to_owned(), message: message.into() })
     }
 
+    /// A file that cannot be written or read. The record has its name, and the log where it is.
+    fn file(path: &Path, reason: &dyn std::fmt::Display, full: bool) -> Self {
+        tracing::error!(path = %path.display(), %reason, "a job's file cannot be written or read");
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::disk(full, format!("{name} cannot be written or read: {reason}"))
+    }
+
     /// What a disk that is full says, in whichever layer.
     fn disk(full: bool, message: String) -> Self {
         match full {
@@ -111,7 +120,7 @@ impl StageError {
         }
     }
 
-    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| StoreError::Disk { path, source }.into()
     }
@@ -122,9 +131,8 @@ impl From<StoreError> for StageError {
         match error {
             // Another worker goes on with the job: there is nothing left to do here.
             StoreError::LeaseLost { id: _ } => StageError::Cancelled,
-            StoreError::Disk { path: _, ref source } => {
-                let full = source.kind() == std::io::ErrorKind::StorageFull;
-                Self::disk(full, error.to_string())
+            StoreError::Disk { path, source } => {
+                Self::file(&path, &source, source.kind() == std::io::ErrorKind::StorageFull)
             }
             StoreError::Unusable { path: _, reason: _ }
             | StoreError::Newer { path: _, found: _, known: _ }
@@ -174,9 +182,9 @@ impl From<TrainError> for StageError {
             TrainError::Diverged { step: _, rows: _, what: _, last_checkpoint: _ } => Self::failed("diverged", text),
             TrainError::NoExamples => Self::failed("no_rows", text),
             TrainError::Invalid { param, message } => Self::failed("invalid_value", format!("{param}: {message}")),
-            TrainError::OtherRun { path: _, reason: _ } => Self::failed("checkpoint_mismatch", text),
+            TrainError::Checkpoint { path: _, reason: _ } => Self::failed("checkpoint_mismatch", text),
             // The layer below has the system's text only; ENOSPC reads so on every Unix.
-            TrainError::Disk { path: _, reason } => Self::disk(reason.contains("No space left"), text),
+            TrainError::Disk { path, reason } => Self::file(&path, &reason, reason.contains("No space left")),
             TrainError::Engine(error) => error.into(),
             TrainError::Internal(cause) => Self::internal(&cause),
         }

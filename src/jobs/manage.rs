@@ -56,6 +56,7 @@ impl Jobs {
             record.state = JobState::ValidatingFiles;
             record.finished = None;
             record.error = None;
+            record.interruptions = 0;
             record.step = Progress::default();
             record.remaining_seconds = None;
             if self.store().move_job(from, &record).await? {

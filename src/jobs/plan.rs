@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 use super::config::{
     ArtifactRef, ContrastConfig, DrawConfig, JobConfig, ModelSource, PreferenceConfig, SelectConfig, SftConfig,
     StageConfigs,
@@ -106,7 +108,7 @@ pub(super) fn stages(id: &str, config: &JobConfig, folder: &JobFolder) -> Vec<St
 
 impl Stage {
     /// Looks through the stage's data without using it. Blocking.
-    pub(super) fn outlook(&self, engine: &dyn Engine) -> Result<Outlook, StageError> {
+    pub(super) fn outlook(&self, engine: &dyn Engine, cancel: &CancellationToken) -> Result<Outlook, StageError> {
         let plan = |rows: u64, steps: u64, tokens: u64| PlannedStage {
             name: self.name,
             rows: Some(rows),
@@ -115,13 +117,13 @@ impl Stage {
         };
         match &self.work {
             StageWork::Sample(config) | StageWork::Evaluate(config) => {
-                let problems = draw::problems(engine, &self.input, config, self.name)?;
+                let problems = draw::problems(engine, &self.input, config, self.name, cancel)?;
                 let rows = problems.usable.len() as u64;
                 Ok(Outlook { planned: plan(rows, rows, problems.tokens), dropped: problems.dropped })
             }
             StageWork::Select(_) => {
                 let (mut rows, mut tokens) = (0, 0);
-                for row in Rows::open(&self.input)? {
+                for row in Rows::open(&self.input, cancel)? {
                     let (line, row) = row?;
                     let Row::Response(row) = row else { return Err(prepare::wrong_kind(line, "a trajectory")) };
                     if row.answer.is_none() && row.correct.is_none() {
@@ -135,16 +137,16 @@ impl Stage {
                 Ok(Outlook { planned: plan(rows, rows, tokens), dropped: Vec::new() })
             }
             StageWork::Contrast(_) => {
-                let pairs = super::stages::contrast::pairs(engine, &self.input, self.name)?;
+                let pairs = super::stages::contrast::pairs(engine, &self.input, self.name, cancel)?;
                 let rows = pairs.usable.len() as u64;
                 Ok(Outlook { planned: plan(rows, rows, pairs.tokens), dropped: pairs.dropped })
             }
             StageWork::Sft(config) => {
-                let prepared = prepare::completions(engine.text(), &self.input, config, self.name)?;
+                let prepared = prepare::completions(engine.text(), &self.input, config, self.name, cancel)?;
                 Ok(self.training(prepared, &config.plan.arguments))
             }
             StageWork::Preference(config) => {
-                let prepared = prepare::pairs(engine.text(), &self.input, config, self.name)?;
+                let prepared = prepare::pairs(engine.text(), &self.input, config, self.name, cancel)?;
                 Ok(self.training(prepared, &config.plan.arguments))
             }
         }

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::config::{PreferenceConfig, Responses, SftConfig};
 use super::error::StageError;
@@ -72,9 +73,10 @@ pub(super) fn completions(
     input: &Path,
     config: &SftConfig,
     stage: &str,
+    cancel: &CancellationToken,
 ) -> Result<Prepared, StageError> {
     let (mut examples, mut dropped) = (Vec::new(), Vec::new());
-    for row in Rows::open(input)? {
+    for row in Rows::open(input, cancel)? {
         let (line, row) = row?;
         let Row::Response(row) = row else { return Err(wrong_kind(line, "a trajectory")) };
         match wanted(&row, config.responses).and_then(|()| completion(codec, &row, config.max_length)) {
@@ -91,9 +93,10 @@ pub(super) fn pairs(
     input: &Path,
     config: &PreferenceConfig,
     stage: &str,
+    cancel: &CancellationToken,
 ) -> Result<Prepared, StageError> {
     let (mut examples, mut dropped) = (Vec::new(), Vec::new());
-    for row in Rows::open(input)? {
+    for row in Rows::open(input, cancel)? {
         let (line, row) = row?;
         let Row::Preference(row) = row else { return Err(wrong_kind(line, "a preference")) };
         check_weights(line, &row, config.loss)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use super::error::StageError;
 use crate::domain::dataset::{DatasetKind, MAX_LINE, Row};
@@ -71,20 +72,24 @@ fn within_line(error: &serde_json::Error) -> String {
     }
 }
 
-/// The rows of a file that was checked when it was stored, or written by a stage. Blocking.
-pub(super) struct Rows {
+/// The rows of a file that was checked when it was stored, or written by a stage, until somebody cancels. Blocking.
+pub(super) struct Rows<'a> {
     input: BufReader<File>,
     line: usize,
+    cancel: &'a CancellationToken,
 }
 
-impl Rows {
-    pub(super) fn open(path: &Path) -> Result<Self, StageError> {
+impl<'a> Rows<'a> {
+    pub(super) fn open(path: &Path, cancel: &'a CancellationToken) -> Result<Self, StageError> {
         let file = File::open(path).map_err(StageError::io(path))?;
-        Ok(Self { input: BufReader::new(file), line: 0 })
+        Ok(Self { input: BufReader::new(file), line: 0, cancel })
     }
 
     fn read(&mut self) -> Result<Option<Numbered>, StageError> {
         loop {
+            if self.cancel.is_cancelled() {
+                return Err(StageError::Cancelled);
+            }
             let mut line = Vec::new();
             let limit = MAX_LINE as u64 + 2;
             let read = (&mut self.input).take(limit).read_until(b'\n', &mut line);
@@ -100,7 +105,7 @@ impl Rows {
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for Rows<'_> {
     type Item = Result<Numbered, StageError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -24,8 +24,17 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long renewals may fail before the work stops by itself: well before another may take it over.
 const FAILING: Duration = Duration::from_secs(9);
 
+/// How often a job is taken up again after the process that ran it ended, without anything new done in between. A job that
+/// ends the process would do so for ever.
+const INTERRUPTIONS: u32 = 8;
+
 /// Works until the process ends.
 pub async fn run(jobs: Jobs) {
+    match jobs.store().sweep().await {
+        Ok(0) => {}
+        Ok(leftovers) => tracing::info!(leftovers, "files that nothing names were removed"),
+        Err(error) => tracing::warn!(%error, "no leftovers were looked for"),
+    }
     tokio::join!(work_on(&jobs, Claim::Check), work_on(&jobs, Claim::Run));
 }
 
@@ -114,7 +123,8 @@ async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<
         Ok(config) => {
             let folder = jobs.store().job_folder(&record.id);
             let (engine, stages) = (jobs.engine().clone(), stages(&record.id, &config, &folder));
-            let looked = off_the_reactor(move || look_through(&*engine, stages, &folder, None)).await;
+            let end = cancel.clone();
+            let looked = off_the_reactor(move || look_through(&*engine, stages, (&folder, None), &end)).await;
             looked.map_err(StageError::from).and_then(|looked| looked)
         }
         Err(error) => Err(error),
@@ -145,6 +155,8 @@ async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<
 async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<(), StoreError> {
     let id = job.record.id.clone();
     let mut work = Work::new(jobs.clone(), job.record.clone(), cancel);
+    // Counted before the work begins: whatever ends the process has no time to.
+    work.record.interruptions += u32::from(job.record.state == JobState::Running);
     work.record.state = JobState::Running;
     work.record.started = work.record.started.or(Some(unix_seconds()));
     let folder = work.folder().clone();
@@ -163,6 +175,7 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
         // It stays `running`, and nobody holds it: whoever comes next goes on.
         Err(StageError::Cancelled) if jobs.stop().is_cancelled() => {
             tracing::info!(id, "the job is left for the next process");
+            work.record.interruptions = job.record.interruptions;
             return jobs.store().release_job(&work.record, jobs.lease()).await;
         }
         Err(StageError::Cancelled) => end(&mut work.record, JobState::Cancelled, None),
@@ -184,6 +197,12 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
 
 async fn run_stages(work: &mut Work, job: &StoredJob) -> Result<(), StageError> {
     same_base(work.jobs(), &job.record)?;
+    if work.record.interruptions > INTERRUPTIONS {
+        let message = format!(
+            "the process ended {INTERRUPTIONS} times while it ran the job and nothing new was done in between; it may              need more memory than there is: the server's log may say more; resume the job to try again"
+        );
+        return Err(StageError::failed("interrupted", message));
+    }
     work.save().await?;
     let state = work.record.state;
     work.tell(JobEventBody::State { state, error: None }).await?;
@@ -207,6 +226,7 @@ async fn run_stages(work: &mut Work, job: &StoredJob) -> Result<(), StageError> 
         let mark = off_the_reactor(move || stage_work::write_bytes(&done, b"")).await;
         mark.map_err(StageError::from)??;
         work.clear_checkpoint(stage.name).await;
+        work.record.interruptions = 0;
         work.save().await?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::config::{ContrastConfig, DrawConfig, JobConfig, StageConfigs};
 use super::datasets::no_dataset;
@@ -82,6 +83,7 @@ impl Jobs {
             dropped: Default::default(),
             yielded_seconds: 0.0,
             error: None,
+            interruptions: 0,
         };
         let job = StoredJob { record, config: config.json.to_string() };
         self.store().insert_job(&job).await?;
@@ -96,8 +98,10 @@ impl Jobs {
         let folder = self.store().job_folder("dry-run");
         let paths = [Some(dataset.1), eval_dataset.as_ref().map(|found| found.1.clone())];
         let stages = stages("dry-run", &config, &folder);
-        let engine = self.engine().clone();
-        let looked = off_the_reactor(move || look_through(&*engine, stages, &folder, Some(paths))).await?;
+        let (engine, end) = (self.engine().clone(), self.stop().child_token());
+        // A client that goes away waits for no answer.
+        let _end = end.clone().drop_guard();
+        let looked = off_the_reactor(move || look_through(&*engine, stages, (&folder, Some(paths)), &end)).await?;
         let (planned, dropped) = looked.map_err(refusal)?;
         Ok(DryRun {
             kind: input.kind,
@@ -171,8 +175,8 @@ impl Jobs {
 pub(super) fn look_through(
     engine: &dyn Engine,
     stages: Vec<Stage>,
-    folder: &JobFolder,
-    paths: Option<[Option<PathBuf>; 2]>,
+    (folder, paths): (&JobFolder, Option<[Option<PathBuf>; 2]>),
+    cancel: &CancellationToken,
 ) -> Result<(Vec<PlannedStage>, Vec<DroppedRow>), StageError> {
     let [input, eval] = paths.unwrap_or_default();
     let (mut planned, mut dropped) = (Vec::new(), Vec::new());
@@ -183,7 +187,7 @@ pub(super) fn look_through(
         }
         let stand_in = if stage.input == folder.input() { &input } else { &eval };
         stage.input = stand_in.clone().unwrap_or(stage.input);
-        let outlook = stage.outlook(engine)?;
+        let outlook = stage.outlook(engine, cancel)?;
         planned.push(outlook.planned);
         dropped.extend(outlook.dropped);
     }

@@ -8,6 +8,10 @@ use tokio::io::{AsyncWriteExt, BufWriter};
 use super::{Store, StoreError};
 use crate::domain::dataset::{DatasetInfo, DatasetKind};
 
+/// How the name of an upload begins and ends until it is whole.
+pub(super) const UPLOAD_PREFIX: &str = ".upload-";
+pub(super) const UPLOAD_SUFFIX: &str = ".part";
+
 /// A data set that is being written. Dropping it leaves nothing behind.
 pub struct DatasetWriter {
     file: BufWriter<tokio::fs::File>,
@@ -32,7 +36,9 @@ impl Store {
         let folder = self.files.datasets();
         let disk = |source| StoreError::Disk { path: folder.clone(), source };
         tokio::fs::create_dir_all(&folder).await.map_err(disk)?;
-        let (file, part) = tempfile::Builder::new().suffix(".part").tempfile_in(&folder).map_err(disk)?.into_parts();
+        let mut named = tempfile::Builder::new();
+        let named = named.prefix(UPLOAD_PREFIX).suffix(UPLOAD_SUFFIX);
+        let (file, part) = named.tempfile_in(&folder).map_err(disk)?.into_parts();
         let file = BufWriter::new(tokio::fs::File::from_std(file));
         Ok(DatasetWriter { file, part, hash: Sha256::new(), bytes: 0 })
     }

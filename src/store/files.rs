@@ -50,9 +50,13 @@ impl Files {
         self.root.join("datasets")
     }
 
+    pub(super) fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
     /// `id` must be a job's.
     pub(super) fn job(&self, id: &str) -> JobFolder {
-        JobFolder { root: self.root.join("jobs").join(id) }
+        JobFolder { root: self.jobs().join(id) }
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod job_events;
 mod jobs;
+mod sweep;
 mod traces;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Configurations of jobs: what a request leaves out is the published setting, and every value is checked before a job exists.
 
 mod draw;
+mod fields;
 mod merge;
 mod training;
 
@@ -12,6 +13,7 @@ use crate::domain::job::JobKind;
 
 pub use draw::ArtifactRef;
 pub(in crate::jobs) use draw::{ContrastConfig, DrawConfig, ModelSource, SelectConfig};
+pub use fields::{ConfigField, FieldValues, config_fields};
 pub(in crate::jobs) use training::{PreferenceConfig, Responses, SftConfig};
 
 /// The seed of a job that names none.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
 use super::blocking;
 use super::lines::LineFile;
 use crate::analysis::{Place, placed};
@@ -34,10 +36,15 @@ pub(in crate::jobs) struct Scorable {
 }
 
 /// Reads pairs and leaves out those that do not fit the model. Blocking.
-pub(in crate::jobs) fn pairs(engine: &dyn Engine, input: &Path, stage: &str) -> Result<Pairs, StageError> {
+pub(in crate::jobs) fn pairs(
+    engine: &dyn Engine,
+    input: &Path,
+    stage: &str,
+    cancel: &CancellationToken,
+) -> Result<Pairs, StageError> {
     let mut pairs = Pairs { usable: Vec::new(), dropped: Vec::new(), tokens: 0 };
     let max = engine.models().first().map_or(0, |base| base.max_context);
-    for row in Rows::open(input)? {
+    for row in Rows::open(input, cancel)? {
         let (line, row) = row?;
         let Row::Preference(row) = row else { return Err(wrong_kind(line, "a preference")) };
         match scorable(engine, row, max) {
@@ -90,9 +97,10 @@ pub(super) async fn run(work: &mut Work, stage: &Stage, config: &ContrastConfig)
 }
 
 async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&ModelRef; 2]) -> Result<(), StageError> {
-    let engine = work.engine();
+    let (engine, cancel) = (work.engine(), work.cancelled());
+    let end = cancel.clone();
     let (from, input, name) = (engine.clone(), stage.input.clone(), stage.name);
-    let Pairs { usable, dropped, tokens: _ } = blocking(move || pairs(&*from, &input, name)).await?;
+    let Pairs { usable, dropped, tokens: _ } = blocking(move || pairs(&*from, &input, name, &end)).await?;
     work.set_dropped(stage.name, dropped).await?;
     let total = usable.len() as u64;
     if total == 0 {
@@ -103,7 +111,6 @@ async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&ModelRef
     // The base takes no part in (3); the positive model in its place is computed once.
     let scorers =
         Scorers::Named(PerModel { base: p.id.clone(), positive: Some(p.id.clone()), negative: Some(q.id.clone()) });
-    let cancel = work.cancelled();
     let mut step = done as u64;
     let mut rest = usable.into_iter().skip(done).peekable();
     while rest.peek().is_some() {
@@ -123,6 +130,7 @@ async fn score_all(work: &mut Work, stage: &Stage, beta: f64, [p, q]: [&ModelRef
         });
         let rows = rows.collect::<Result<Vec<_>, StageError>>()?;
         file.append(&rows).await?;
+        work.record.interruptions = 0;
         step += rows.len() as u64;
         work.metric(step, None, [("scores/mean", mean(&rows))]).await?;
         work.step(step, total).await?;

@@ -4,8 +4,11 @@ use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use super::lines::LineFile;
 use crate::analysis::{Place, placed};
 use crate::domain::dataset::Row;
 use crate::domain::model::ModelRef;
@@ -16,10 +19,10 @@ use crate::engine::text::PromptInput;
 use crate::engine::{Engine, EngineError, Fork, GenerateRequest, GenerationEvent, Sample, TextCodec};
 use crate::jobs::config::{DrawConfig, ModelSource};
 use crate::jobs::error::StageError;
-use crate::jobs::plan::at_fault;
+use crate::jobs::plan::{Stage, at_fault};
 use crate::jobs::prepare::{DroppedRow, wrong_kind};
 use crate::jobs::rows::Rows;
-use crate::jobs::work::same_model;
+use crate::jobs::work::{Work, same_model};
 
 /// A problem that the model can be asked.
 #[derive(Debug, Clone)]
@@ -46,12 +49,16 @@ pub(super) struct Graded {
     pub(super) verdict: Verdict,
 }
 
+/// A problem's lines in a stage's file, and its metrics.
+pub(super) type Made<R> = (Vec<R>, Vec<(&'static str, f64)>);
+
 /// Reads problems and leaves out those that do not fit the model. Blocking.
 pub(in crate::jobs) fn problems(
     engine: &dyn Engine,
     input: &Path,
     config: &DrawConfig,
     stage: &str,
+    cancel: &CancellationToken,
 ) -> Result<Problems, StageError> {
     let mut problems = Problems { usable: Vec::new(), dropped: Vec::new(), tokens: 0 };
     // An adapter that is not loaded yet has the base's limits.
@@ -59,7 +66,7 @@ pub(in crate::jobs) fn problems(
         ModelSource::Loaded(name) => name.as_str(),
         ModelSource::Artifact(_) => "base",
     };
-    for (index, row) in Rows::open(input)?.enumerate() {
+    for (index, row) in Rows::open(input, cancel)?.enumerate() {
         let (line, row) = row?;
         let Row::Problem(problem) = row else { return Err(wrong_kind(line, "a problem")) };
         let asked = Asked { index: index as u64, question: problem.question, answer: problem.answer };
@@ -101,9 +108,74 @@ fn request(codec: &TextCodec, config: &DrawConfig, model: &str, asked: &Asked) -
     })
 }
 
+/// Draws for every problem that the stage's file does not hold yet, in their order, `together` problems at once; what `make`
+/// makes of a problem's responses are its lines in the file, and its metrics. The number of problems, dropped ones too.
+pub(super) async fn draw_all<R: Serialize>(
+    work: &mut Work,
+    stage: &Stage,
+    config: &DrawConfig,
+    together: usize,
+    make: impl Fn(Asked, Vec<Graded>) -> Result<Made<R>, StageError>,
+) -> Result<u64, StageError> {
+    let model = work.borrow_model(&config.model, stage.name).await?;
+    let outcome = draw_with(work, stage, (config, model.reference()), together, make).await;
+    work.return_model(model).await;
+    outcome
+}
+
+async fn draw_with<R: Serialize>(
+    work: &mut Work,
+    stage: &Stage,
+    (config, model): (&DrawConfig, &ModelRef),
+    together: usize,
+    make: impl Fn(Asked, Vec<Graded>) -> Result<Made<R>, StageError>,
+) -> Result<u64, StageError> {
+    let (engine, cancel) = (work.engine(), work.cancelled());
+    let problems = {
+        let (engine, input, config, name) = (engine.clone(), stage.input.clone(), config.clone(), stage.name);
+        let cancel = cancel.clone();
+        super::blocking(move || problems(&*engine, &input, &config, name, &cancel)).await?
+    };
+    let asked_for = (problems.usable.len() + problems.dropped.len()) as u64;
+    work.set_dropped(stage.name, problems.dropped).await?;
+    let total = problems.usable.len() as u64;
+    if total == 0 {
+        return Err(StageError::failed("no_rows", "there is no problem that can be put to the model"));
+    }
+    let (mut file, done) = LineFile::resume(stage.output.clone(), config.n).await?;
+    work.begin_steps(done as u64, total).await?;
+    let config = Arc::new(config.clone());
+    let draws = problems
+        .usable
+        .into_iter()
+        .skip(done)
+        .map(|asked| answers(engine.clone(), config.clone(), model.clone(), asked));
+    let mut draws = stream::iter(draws).buffered(together);
+    let mut step = done as u64;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(StageError::Cancelled),
+            next = draws.next() => next,
+        };
+        let Some(next) = next else { break };
+        let (asked, graded) = next?;
+        let (rows, metrics) = make(asked, graded)?;
+        file.append(&rows).await?;
+        work.record.interruptions = 0;
+        step += 1;
+        if !metrics.is_empty() {
+            work.metric(step, None, metrics).await?;
+        }
+        work.step(step, total).await?;
+    }
+    file.finish().await?;
+    Ok(asked_for)
+}
+
 /// Draws and grades the responses to a problem, in the order of their numbers. Waits for its place in the engine's queue:
 /// whoever sits before a page goes first.
-pub(super) async fn answers(
+async fn answers(
     engine: Arc<dyn Engine>,
     config: Arc<DrawConfig>,
     model: ModelRef,

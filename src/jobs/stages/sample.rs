@@ -1,14 +1,7 @@
 //! `sample`: many responses to each problem, graded, as a data set of trajectories.
 
-use std::sync::Arc;
-
-use futures::{StreamExt, stream};
-
-use super::blocking;
 use super::draw::{self, Asked, Graded};
-use super::lines::LineFile;
 use crate::domain::dataset::SampledResponse;
-use crate::domain::model::ModelRef;
 use crate::domain::verdict::VerdictStatus;
 use crate::engine::TextCodec;
 use crate::engine::text::PromptInput;
@@ -21,47 +14,14 @@ use crate::jobs::work::Work;
 const TOGETHER: usize = 2;
 
 pub(super) async fn run(work: &mut Work, stage: &Stage, config: &DrawConfig) -> Result<(), StageError> {
-    let model = work.borrow_model(&config.model, stage.name).await?;
-    let outcome = draw_all(work, stage, config, model.reference()).await;
-    work.return_model(model).await;
-    outcome
-}
-
-async fn draw_all(work: &mut Work, stage: &Stage, config: &DrawConfig, model: &ModelRef) -> Result<(), StageError> {
     let engine = work.engine();
-    let (from, input, settings, name) = (engine.clone(), stage.input.clone(), config.clone(), stage.name);
-    let problems = blocking(move || draw::problems(&*from, &input, &settings, name)).await?;
-    work.set_dropped(stage.name, problems.dropped).await?;
-    let total = problems.usable.len() as u64;
-    if total == 0 {
-        return Err(StageError::failed("no_rows", "there is no problem that can be put to the model"));
-    }
-    let (mut file, done) = LineFile::resume(stage.output.clone(), config.n).await?;
-    work.begin_steps(done as u64, total).await?;
-    let config = Arc::new(config.clone());
-    let draws = problems.usable.into_iter().skip(done).map(|asked| {
-        let (engine, config, model) = (engine.clone(), config.clone(), model.clone());
-        draw::answers(engine, config, model, asked)
-    });
-    let mut draws = stream::iter(draws).buffered(TOGETHER);
-    let (mut problem, mut right) = (done as u64, 0);
-    let cancel = work.cancelled();
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(StageError::Cancelled),
-            next = draws.next() => next,
-        };
-        let Some(next) = next else { break };
-        let (asked, graded) = next?;
-        right = graded.iter().filter(|graded| graded.verdict.status == VerdictStatus::Correct).count();
-        file.append(&rows(engine.text(), &config, asked, graded)?).await?;
-        problem += 1;
-        work.metric(problem, None, [("correct", right as f64), ("samples", config.n as f64)]).await?;
-        work.step(problem, total).await?;
-    }
-    tracing::debug!(right, "the last problem's right responses");
-    file.finish().await
+    let make = |asked, graded: Vec<Graded>| {
+        let right = graded.iter().filter(|graded| graded.verdict.status == VerdictStatus::Correct).count();
+        let metrics = vec![("correct", right as f64), ("samples", config.n as f64)];
+        Ok((rows(engine.text(), config, asked, graded)?, metrics))
+    };
+    draw::draw_all(work, stage, config, TOGETHER, make).await?;
+    Ok(())
 }
 
 fn rows(

@@ -1,0 +1,277 @@
+//! What each field of a configuration is, in words and bounds: the API's own description is made of this.
+
+use serde_json::Value;
+
+use super::defaults;
+use crate::domain::job::JobKind;
+
+/// A field of a configuration, with its default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigField {
+    pub name: String,
+    pub about: &'static str,
+    pub values: FieldValues,
+    /// Null where the field is left out, or has to be given.
+    pub default: Value,
+}
+
+/// What a field takes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldValues {
+    /// The name of a data set.
+    Dataset {
+        required: bool,
+    },
+    Choice(&'static [&'static str]),
+    Text,
+    /// Null for the prompt's own.
+    Texts {
+        nullable: bool,
+    },
+    /// A whole number of at least `min`.
+    Count {
+        min: u64,
+        nullable: bool,
+    },
+    /// A number within the bounds.
+    Number {
+        min: f64,
+        max: Option<f64>,
+    },
+    /// A number above 0.
+    Positive {
+        max: Option<f64>,
+    },
+    Flag,
+    /// A loaded model's id, a role's name, or an adapter that a job made.
+    Model,
+    /// An adapter that a job made, or null.
+    Artifact,
+    /// An object with fields of its own.
+    Object {
+        fields: Vec<ConfigField>,
+        nullable: bool,
+    },
+}
+
+const COUNT: FieldValues = FieldValues::Count { min: 1, nullable: false };
+const MAYBE_COUNT: FieldValues = FieldValues::Count { min: 0, nullable: true };
+const FRACTION: FieldValues = FieldValues::Number { min: 0.0, max: Some(1.0) };
+const NOT_NEGATIVE: FieldValues = FieldValues::Number { min: 0.0, max: None };
+const POSITIVE: FieldValues = FieldValues::Positive { max: None };
+
+/// The fields that a configuration of this kind may have.
+pub fn config_fields(kind: JobKind) -> Vec<ConfigField> {
+    fields(defaults(kind))
+}
+
+fn fields(defaults: Value) -> Vec<ConfigField> {
+    let Value::Object(defaults) = defaults else { return Vec::new() };
+    defaults
+        .into_iter()
+        .filter_map(|(name, default)| {
+            let (about, values) = described(&name, &default)?;
+            Some(ConfigField { name, about, values, default })
+        })
+        .collect()
+}
+
+/// `None` for a field that nothing is said of, which the tests do not let happen.
+fn described(name: &str, default: &Value) -> Option<(&'static str, FieldValues)> {
+    let object = |nullable| FieldValues::Object { fields: fields(default.clone()), nullable };
+    Some(match name {
+        "dataset" => ("The data set that the job reads", FieldValues::Dataset { required: true }),
+        "eval_dataset" => {
+            ("Problems to measure greedy accuracy on, before and after", FieldValues::Dataset { required: false })
+        }
+        // A pipeline's stages take the pipeline's unless they have their own.
+        "seed" => ("Of everything that is drawn", FieldValues::Count { min: 0, nullable: default.is_null() }),
+        "sample" => ("Responses to every problem", object(false)),
+        "select" => ("Training sets from the graded responses", object(false)),
+        "sft" => ("The positive and the negative model", object(false)),
+        "contrast" => ("Scores of the rejected responses", object(false)),
+        "preference" => ("The trained adapter", object(false)),
+        "evaluate" => ("Greedy accuracy", object(false)),
+
+        "model" => ("Which model answers", FieldValues::Model),
+        "positive" => ("The positive model", FieldValues::Model),
+        "negative" => ("The negative model", FieldValues::Model),
+        "prompt_format" => (
+            "How a problem is put: `gsm8k` with eight worked examples before it, `math` with four, `plain` by the template",
+            FieldValues::Choice(&["gsm8k", "math", "plain"]),
+        ),
+        "prompt_template" => {
+            ("The prompt's form, for `plain`; has `{question}` in the problem's place", FieldValues::Text)
+        }
+        "n" => ("Responses to each problem", COUNT),
+        "temperature" => ("Of the draws; 0 is greedy", NOT_NEGATIVE),
+        "top_p" => (
+            "Draw from the likeliest tokens of this much probability together",
+            FieldValues::Positive { max: Some(1.0) },
+        ),
+        "top_k" => {
+            ("Draw from so many of the likeliest tokens; 0 for all", FieldValues::Count { min: 0, nullable: false })
+        }
+        "min_p" => ("Draw no token below this share of the likeliest one's probability", FRACTION),
+        "max_tokens" => ("Longest response", COUNT),
+        "stop" => {
+            ("Texts that end a response; null for those of the prompt's form", FieldValues::Texts { nullable: true })
+        }
+        "coverage" => (
+            "Share of a problem's wrong responses that the answers of the negative set cover",
+            FieldValues::Positive { max: Some(1.0) },
+        ),
+
+        "responses" => ("Which responses are learned from", FieldValues::Choice(&["all", "correct", "wrong"])),
+        "max_length" => ("Longer rows are dropped, and listed; in tokens, prompt and response", COUNT),
+        "max_prompt_length" => ("Rows with longer prompts are dropped, and listed; in tokens", COUNT),
+        "adapter" => ("An adapter to go on from", FieldValues::Artifact),
+        "loss" => (
+            "cDPO weights the rejected response's tokens by the contrastive score; `dpo`, `rpo` and `tdpo` weight none; \
+             `token_weighted` takes the data set's weights on both sides",
+            FieldValues::Choice(&["cdpo", "dpo", "rpo", "tdpo", "token_weighted"]),
+        ),
+        "reduction" => (
+            "Whether the log-sigmoid is taken over whole responses, or position by position",
+            FieldValues::Choice(&["sequence", "position"]),
+        ),
+        // Of equation (3) in a stage that scores, of equation (6) in one that trains: each has the other's name in the paper.
+        "beta" => (
+            "Weight of the negative model in the contrast, or how far training may go from the reference",
+            NOT_NEGATIVE,
+        ),
+        "rpo_alpha" => ("Factor of RPO's likelihood of the chosen response", NOT_NEGATIVE),
+        "tdpo_alpha" => ("Factor of TDPO's divergences", NOT_NEGATIVE),
+        "label_smoothing" => {
+            ("Chance that a pair is labelled the wrong way round", FieldValues::Number { min: 0.0, max: Some(0.5) })
+        }
+        "lora" => ("The adapter that is trained; null trains every weight", object(true)),
+        "r" => ("Rank", COUNT),
+        "lora_alpha" => ("The adapter counts by this over its rank", POSITIVE),
+        "lora_dropout" => ("Chance that an input of the adapter is left out", FRACTION),
+        "target_modules" => {
+            ("Which linear layers have one; `all-linear` for all of a block", FieldValues::Texts { nullable: false })
+        }
+        "learning_rate" => ("At its highest", POSITIVE),
+        "num_train_epochs" => ("How often the data set is read", POSITIVE),
+        "max_steps" => ("Ends the run after so many optimizer steps", FieldValues::Count { min: 1, nullable: true }),
+        "per_device_train_batch_size" => ("Rows of a batch", COUNT),
+        "gradient_accumulation_steps" => ("Batches of an optimizer step", COUNT),
+        "warmup_steps" => ("Steps in which the learning rate rises; goes before `warmup_ratio`", MAYBE_COUNT),
+        "warmup_ratio" => ("Share of the steps in which the learning rate rises", FRACTION),
+        "lr_scheduler_type" => (
+            "How the learning rate falls after that",
+            FieldValues::Choice(&["linear", "cosine", "constant", "constant_with_warmup"]),
+        ),
+        "weight_decay" => ("AdamW's, decoupled", NOT_NEGATIVE),
+        "max_grad_norm" => ("Gradients of a larger norm are scaled down to it; 0 leaves them", NOT_NEGATIVE),
+        "adam_beta1" => ("Decay of AdamW's mean of the gradients", FRACTION),
+        "adam_beta2" => ("Decay of AdamW's mean of their squares", FRACTION),
+        "adam_epsilon" => ("AdamW's", POSITIVE),
+        "logging_steps" => ("Steps between two metrics", COUNT),
+        "save_steps" => ("Steps between two checkpoints", COUNT),
+        "gradient_checkpointing" => {
+            ("Keep less in memory and compute it again, at about a third more time", FieldValues::Flag)
+        }
+        "group_by_length" => ("Put rows of like length into one batch", FieldValues::Flag),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::JobConfig;
+    use super::*;
+
+    const KINDS: [JobKind; 7] = [
+        JobKind::Sample,
+        JobKind::Select,
+        JobKind::Sft,
+        JobKind::Contrast,
+        JobKind::Preference,
+        JobKind::Evaluate,
+        JobKind::Pipeline,
+    ];
+
+    /// Every field of a configuration, by its path.
+    fn flat(fields: &[ConfigField], path: &str) -> Vec<(String, ConfigField)> {
+        let mut all = Vec::new();
+        for field in fields {
+            let path = format!("{path}/{}", field.name);
+            if let FieldValues::Object { fields, .. } = &field.values {
+                all.extend(flat(fields, &path));
+            }
+            all.push((path, field.clone()));
+        }
+        all
+    }
+
+    fn leaves(value: &Value, path: &str) -> Vec<String> {
+        let Value::Object(fields) = value else { return vec![path.to_owned()] };
+        let inner = fields.iter().flat_map(|(name, value)| leaves(value, &format!("{path}/{name}")));
+        inner.collect()
+    }
+
+    /// A configuration with this value at this path.
+    fn with(path: &str, value: Value) -> Value {
+        let nested = path.split('/').skip(1).collect::<Vec<_>>();
+        let inner = nested.iter().rev().fold(value, |value, name| json!({(*name): value}));
+        let mut config = json!({"dataset": "d"});
+        config.as_object_mut().unwrap().extend(inner.as_object().unwrap().clone());
+        config
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        for kind in KINDS {
+            let described = flat(&config_fields(kind), "");
+            for leaf in leaves(&defaults(kind), "") {
+                assert!(described.iter().any(|(path, _)| *path == leaf), "{kind:?} {leaf}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_described_is_what_is_taken() {
+        for kind in KINDS {
+            for (path, field) in flat(&config_fields(kind), "") {
+                let taken = |value: Value| JobConfig::parse(kind, with(&path, value));
+                match field.values {
+                    FieldValues::Choice(choices) => {
+                        for choice in choices {
+                            let config = taken(json!(choice));
+                            // Not every loss has both reductions.
+                            assert!(config.is_ok() || path.ends_with("reduction"), "{path} {choice} {config:?}");
+                        }
+                        assert!(taken(json!("no such")).is_err(), "{path}");
+                    }
+                    FieldValues::Count { min, nullable } => {
+                        assert!(taken(json!(min)).is_ok(), "{path}");
+                        assert!(min == 0 || taken(json!(min - 1)).is_err(), "{path}");
+                        assert_eq!(taken(Value::Null).is_ok(), nullable, "{path}");
+                    }
+                    FieldValues::Number { min, max } => {
+                        assert!(taken(json!(min - 0.01)).is_err(), "{path}");
+                        assert!(max.is_none_or(|max| taken(json!(max + 0.01)).is_err()), "{path}");
+                    }
+                    FieldValues::Positive { max } => {
+                        assert!(taken(json!(0.0)).is_err(), "{path}");
+                        assert!(max.is_none_or(|max| taken(json!(max)).is_ok()), "{path}");
+                        assert!(max.is_none_or(|max| taken(json!(max + 0.01)).is_err()), "{path}");
+                    }
+                    FieldValues::Flag => assert!(taken(json!(true)).is_ok() && taken(json!(1)).is_err(), "{path}"),
+                    FieldValues::Model | FieldValues::Artifact => {
+                        let artifact = json!({"job": "job_1", "artifact": "adapter"});
+                        assert!(taken(artifact).is_ok(), "{path}");
+                    }
+                    FieldValues::Dataset { required: _ }
+                    | FieldValues::Text
+                    | FieldValues::Texts { nullable: _ }
+                    | FieldValues::Object { fields: _, nullable: _ } => {}
+                }
+            }
+        }
+    }
+}
