@@ -5,6 +5,11 @@
 //! constant stride. Each lane adds its products in the order of the depth, so that a logit does not depend on how many
 //! rows were computed beside it; what is scored together can never change a score.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use std::sync::OnceLock;
 
 /// Rows of a tile: with two registers a row, 28 of AVX-512's 32 registers accumulate.
@@ -123,7 +128,7 @@ pub(crate) unsafe fn multiply(isa: Isa, tile: &Tile) {
         Isa::Avx512 => unsafe { avx512::multiply(tile) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2(tile) },
+        Isa::Avx2 => unsafe { avx2::multiply(tile) },
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx512 | Isa::Avx2 => unsafe { portable(tile) },
         // SAFETY: as above.
@@ -140,19 +145,12 @@ fn strides(side: LeftSide) -> (usize, usize) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(tile: &Tile) {
-    // SAFETY: the caller's.
-    unsafe { blocked::<true>(tile) }
-}
-
 unsafe fn portable(tile: &Tile) {
     // SAFETY: the caller's.
     unsafe { blocked::<{ cfg!(target_arch = "aarch64") }>(tile) }
 }
 
-/// Three rows at a time, for processors with 16 vector registers or none that we know.
+/// Three rows at a time, for processors that we know nothing of.
 #[inline(always)]
 unsafe fn blocked<const FMA: bool>(tile: &Tile) {
     let (step, row_stride) = strides(tile.side);
@@ -188,75 +186,59 @@ unsafe fn blocked<const FMA: bool>(tile: &Tile) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::{
-        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_storeu_ps,
-    };
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use super::{LeftSide, Onto, SCORE_CHUNK, TILE_COLS, TILE_ROWS, Tile};
-
-    /// # Safety
-    /// See [`super::multiply`].
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn multiply(tile: &Tile) {
-        macro_rules! by_rows {
-            ($step:expr, $row:expr, $($n:literal)*) => {
-                match tile.rows {
-                    // SAFETY: the caller's, and the match fixes the number of rows.
-                    $($n => unsafe { tile_of::<$n, { $step }, { $row }>(tile) },)*
-                    _ => unreachable!("a tile has 1 to 14 rows"),
-                }
-            };
-        }
-        match tile.side {
-            LeftSide::RowBlock => by_rows!(TILE_ROWS, 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            LeftSide::Scores => by_rows!(1, SCORE_CHUNK, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    /// What this processor can run.
+    fn at_hand() -> Vec<Isa> {
+        match Isa::detect() {
+            Isa::Avx512 => vec![Isa::Avx512, Isa::Avx2, Isa::Portable],
+            Isa::Avx2 => vec![Isa::Avx2, Isa::Portable],
+            Isa::Portable => vec![Isa::Portable],
         }
     }
 
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    unsafe fn tile_of<const ROWS: usize, const STEP: usize, const ROW: usize>(tile: &Tile) {
-        let mut acc: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
-        if tile.onto == Onto::Running {
-            for (r, sums) in acc.iter_mut().enumerate() {
-                // SAFETY: `ROWS` rows of 32 columns are readable.
-                *sums = unsafe {
-                    let c = tile.c.add(r * tile.c_stride);
-                    [_mm512_loadu_ps(c), _mm512_loadu_ps(c.add(16))]
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        (0..len as u32).map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed) % 2001) as f32 / 1000.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_multiplies_every_tile() {
+        const DEPTH: usize = 37;
+        const STRIDE: usize = TILE_COLS + 5;
+        let (left, panel) = (numbers(TILE_ROWS * SCORE_CHUNK, 1), numbers(DEPTH * TILE_COLS, 2));
+        let before = numbers(TILE_ROWS * STRIDE, 3);
+        for (isa, rows) in at_hand().into_iter().flat_map(|isa| (1..=TILE_ROWS).map(move |rows| (isa, rows))) {
+            for (side, onto) in [LeftSide::RowBlock, LeftSide::Scores]
+                .into_iter()
+                .flat_map(|side| [Onto::Nothing, Onto::Sum, Onto::Running].map(|onto| (side, onto)))
+            {
+                let mut c = before.clone();
+                let tile = Tile {
+                    left: left.as_ptr(),
+                    side,
+                    panel: panel.as_ptr(),
+                    next: panel.as_ptr_range().end,
+                    depth: DEPTH,
+                    rows,
+                    c: c.as_mut_ptr(),
+                    c_stride: STRIDE,
+                    onto,
                 };
-            }
-        }
-        let (mut left, mut panel, mut next) = (tile.left, tile.panel, tile.next);
-        for _ in 0..tile.depth {
-            // SAFETY: the caller vouches for `depth` steps of both sides.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(next.cast());
-                _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(16).cast());
-                let b0 = _mm512_loadu_ps(panel);
-                let b1 = _mm512_loadu_ps(panel.add(16));
-                for (r, sums) in acc.iter_mut().enumerate() {
-                    let a = _mm512_set1_ps(*left.add(r * ROW));
-                    sums[0] = _mm512_fmadd_ps(a, b0, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
-                }
-                left = left.add(STEP);
-                panel = panel.add(TILE_COLS);
-                next = next.wrapping_add(TILE_COLS);
-            }
-        }
-        for (r, sums) in acc.iter().enumerate() {
-            // SAFETY: `ROWS` rows of 32 columns are writable.
-            unsafe {
-                let c = tile.c.add(r * tile.c_stride);
-                if tile.onto == Onto::Sum {
-                    _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), sums[0]));
-                    _mm512_storeu_ps(c.add(16), _mm512_add_ps(_mm512_loadu_ps(c.add(16)), sums[1]));
-                } else {
-                    _mm512_storeu_ps(c, sums[0]);
-                    _mm512_storeu_ps(c.add(16), sums[1]);
+                // SAFETY: both sides hold `DEPTH` steps, and `c` the rows.
+                unsafe { multiply(isa, &tile) };
+                let (step, row) = strides(side);
+                for (at, (found, old)) in c.iter().zip(&before).enumerate() {
+                    let (r, column) = (at / STRIDE, at % STRIDE);
+                    if r >= rows || column >= TILE_COLS {
+                        assert_eq!(found, old, "{isa:?} {rows} rows: {at} is outside");
+                        continue;
+                    }
+                    let product = |k| f64::from(left[k * step + r * row]) * f64::from(panel[k * TILE_COLS + column]);
+                    let sum: f64 = (0..DEPTH).map(product).sum();
+                    let expected = if onto == Onto::Nothing { sum } else { sum + f64::from(*old) };
+                    assert!((f64::from(*found) - expected).abs() < 1e-5, "{isa:?} {rows} {side:?} {onto:?} {at}");
                 }
             }
         }
