@@ -2,7 +2,8 @@
 
     python benches/beside.py --model MODEL --data trajectories.jsonl [--requests 60]
 
-The data are GSM8K-like rows `{"prompt", "response", "answer", "correct"}`; the job is SFT on them, the requests score them.
+The file has solutions of problems, as GSM8K's are: {"question", "response"} a line. The job is SFT on them, the requests score
+them, one after another.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=60)
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in arguments.data.read_text().splitlines()]
-    rows = [{key: row[key] for key in ("prompt", "response") if key in row} for row in rows]
+    rows = [{"prompt": f"Question: {row['question']}\nAnswer:", "response": f" {row['response']}\n"} for row in rows]
     with Server(arguments.model, "--device", "cpu", "--dtype", "f32") as server:
         server.dataset("rows", rows)
         latencies(server, rows, 5)
