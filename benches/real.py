@@ -72,7 +72,7 @@ class Run:
 
     def load(self, id: str, job: str) -> None:
         answer = self.server.post("/v1/adapters", {"id": id, "job": job, "artifact": "adapter"})
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 201, answer.text
 
     def roles(self, positive: str, negative: str) -> None:
         answer = self.server.http.put(f"{self.server.url}/v1/roles", json={"positive": positive, "negative": negative})

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use utoipa::Modify;
-use utoipa::openapi::{OneOfBuilder, OpenApi, Ref, RefOr, Schema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{OpenApi, Ref, RefOr, Schema};
 
 use super::dto_jobs::JobKindDto;
 use crate::domain::job::JobKind;
-use crate::jobs::{ConfigField, FieldValues, config_fields};
+use crate::jobs::{Bound, ConfigField, FieldValues, config_fields};
 
 const KINDS: [(JobKindDto, &str); 7] = [
     (JobKindDto::Sample, "SampleJobConfig"),
@@ -22,9 +23,12 @@ const KINDS: [(JobKindDto, &str); 7] = [
 pub(super) fn any() -> RefOr<Schema> {
     let description = "Settings by TRL's and PEFT's names, those of the job's kind; what is left out is the published \
                        setting, and the record shows all of them.";
-    let each = KINDS.iter().fold(OneOfBuilder::new().description(Some(description)), |one_of, (_, name)| {
-        one_of.item(Ref::from_schema_name(*name))
-    });
+    let example = json!({"dataset": "gsm8k-train", "eval_dataset": "gsm8k-test", "sample": {"temperature": 0.7}});
+    let each = KINDS
+        .iter()
+        .fold(AnyOfBuilder::new().description(Some(description)).examples([example]), |any_of, (_, name)| {
+            any_of.item(Ref::from_schema_name(*name))
+        });
     each.into()
 }
 
@@ -75,13 +79,27 @@ fn property(field: &ConfigField) -> Value {
             schema["items"] = json!({"type": "string"});
             schema
         }
-        FieldValues::Count { min, nullable } => {
+        FieldValues::Count { min, max, nullable } => {
             let mut schema = typed("integer", *nullable);
             schema["minimum"] = json!(min);
+            if let Some(max) = max {
+                schema["maximum"] = json!(max);
+            }
             schema
         }
-        FieldValues::Number { min, max } => bounded(json!({"type": "number", "minimum": min}), *max),
-        FieldValues::Positive { max } => bounded(json!({"type": "number", "exclusiveMinimum": 0.0}), *max),
+        FieldValues::Number { above, below } => {
+            let mut schema = typed("number", false);
+            match above {
+                Bound::With(end) => schema["minimum"] = json!(end),
+                Bound::Without(end) => schema["exclusiveMinimum"] = json!(end),
+            }
+            match below {
+                Some(Bound::With(end)) => schema["maximum"] = json!(end),
+                Some(Bound::Without(end)) => schema["exclusiveMaximum"] = json!(end),
+                None => {}
+            }
+            schema
+        }
         FieldValues::Flag => typed("boolean", false),
         FieldValues::Model => json!({"oneOf": [{"type": "string"}, artifact("object")]}),
         FieldValues::Artifact => artifact(["object", "null"]),
@@ -103,7 +121,6 @@ fn property(field: &ConfigField) -> Value {
         | FieldValues::Texts { .. }
         | FieldValues::Count { .. }
         | FieldValues::Number { .. }
-        | FieldValues::Positive { .. }
         | FieldValues::Flag
         | FieldValues::Model
         | FieldValues::Artifact => {
@@ -115,13 +132,6 @@ fn property(field: &ConfigField) -> Value {
     schema
 }
 
-fn bounded(mut schema: Value, max: Option<f64>) -> Value {
-    if let Some(max) = max {
-        schema["maximum"] = json!(max);
-    }
-    schema
-}
-
 /// An adapter among a job's artifacts.
 fn artifact(kind: impl serde::Serialize) -> Value {
     let text = json!({"type": "string"});
@@ -129,4 +139,24 @@ fn artifact(kind: impl serde::Serialize) -> Value {
         "type": kind, "properties": {"job": text, "artifact": text}, "required": ["job", "artifact"],
         "additionalProperties": false
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::OpenApi as _;
+
+    use super::*;
+    use crate::http::docs::ApiDoc;
+
+    #[test]
+    fn every_kind_is_described() {
+        let description = serde_json::to_value(ApiDoc::openapi()).unwrap();
+        for (_, name) in KINDS {
+            let schema = &description["components"]["schemas"][name];
+            assert_eq!(schema["required"], json!(["dataset"]), "{name}");
+        }
+        let lora = |name: &str| &description["components"]["schemas"][name]["properties"]["lora"];
+        assert_eq!(lora("SftJobConfig")["type"], json!(["object", "null"]));
+        assert_eq!(lora("PreferenceJobConfig")["properties"]["r"]["default"], 16);
+    }
 }

@@ -21,7 +21,7 @@ pub(super) struct JobRequest {
     #[schema(example = "first try", max_length = 200)]
     name: Option<String>,
     /// Settings by TRL's and PEFT's names, those of the kind; what is left out is the published setting.
-    #[schema(schema_with = super::dto_job_config::any, example = json!({"dataset": "gsm8k-train", "eval_dataset": "gsm8k-test", "sample": {"temperature": 0.7}}))]
+    #[schema(schema_with = super::dto_job_config::any)]
     config: Value,
     /// Only say what the job would do: every row that would be dropped, with the reason, and the complete settings.
     #[serde(default)]

@@ -195,6 +195,12 @@ pub(super) fn too_large(limit: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
 }
 
+/// A request's content type without its parameters, in lower case; empty if there is none.
+pub(super) fn content_type(headers: &HeaderMap) -> String {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// Refuses a body of another kind than `expected`. A browser cannot send these kinds across origins without asking
 /// first, so the check also keeps other sites' forms out.
 pub(super) fn require_content_type(
@@ -202,9 +208,7 @@ pub(super) fn require_content_type(
     expected: &'static str,
     accepts: impl Fn(&str) -> bool,
 ) -> Result<(), ApiError> {
-    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.strip_prefix("application/") {
+    match content_type(headers).strip_prefix("application/") {
         Some(subtype) if accepts(subtype) => Ok(()),
         Some(_) | None => {
             let message = format!("the body must be sent with `Content-Type: {expected}`");

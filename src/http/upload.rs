@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use futures::{Stream, StreamExt, stream};
 
 use super::error::ApiError;
-use super::extract::{require_content_type, too_large};
+use super::extract::{content_type, require_content_type, too_large};
 
 /// Longest silence within an upload.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -30,15 +30,11 @@ pub(super) fn require_json_lines(headers: &HeaderMap) -> Result<(), ApiError> {
     })
 }
 
-/// Refuses a `PUT` that says it is something else than JSON lines. One that does not say, or has what curl says by itself, is
+/// Refuses a `PUT` that says it is something else than JSON lines. One that does not say, or has what curl or `fetch` says by itself, is
 /// taken for them: no page of another site can send a `PUT` unasked, which is why a `POST` has to say what it is.
 pub(super) fn refuse_other_than_json_lines(headers: &HeaderMap) -> Result<(), ApiError> {
-    const UNTOLD: [&[u8]; 3] = [b"application/x-www-form-urlencoded", b"application/octet-stream", b"text/plain"];
-    match headers.get(header::CONTENT_TYPE) {
-        None => Ok(()),
-        Some(told) if UNTOLD.contains(&told.as_bytes()) => Ok(()),
-        Some(_) => require_json_lines(headers),
-    }
+    const UNTOLD: [&str; 4] = ["", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
+    if UNTOLD.contains(&content_type(headers).as_str()) { Ok(()) } else { require_json_lines(headers) }
 }
 
 /// The body's chunks, up to the bound on their sum and on the wait for each.

@@ -182,7 +182,10 @@ impl From<TrainError> for StageError {
             TrainError::Diverged { step: _, rows: _, what: _, last_checkpoint: _ } => Self::failed("diverged", text),
             TrainError::NoExamples => Self::failed("no_rows", text),
             TrainError::Invalid { param, message } => Self::failed("invalid_value", format!("{param}: {message}")),
-            TrainError::Checkpoint { path: _, reason: _ } => Self::failed("checkpoint_mismatch", text),
+            TrainError::Checkpoint { path, reason: _ } => {
+                tracing::error!(path = %path.display(), "a job's checkpoint cannot be used");
+                Self::failed("checkpoint_mismatch", text)
+            }
             // The layer below has the system's text only; ENOSPC reads so on every Unix.
             TrainError::Disk { path, reason } => Self::file(&path, &reason, reason.contains("No space left")),
             TrainError::Engine(error) => error.into(),

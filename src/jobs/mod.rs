@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 pub use artifacts::ArtifactFile;
-pub use config::{ArtifactRef, ConfigField, FieldValues, config_fields};
+pub use config::{ArtifactRef, Bound, ConfigField, FieldValues, config_fields};
 pub use datasets::DatasetPage;
 pub use error::{ConfigError, ConfigFault, JobsError, Missing};
 pub use events::JobEvents;

@@ -32,8 +32,8 @@ const INTERRUPTIONS: u32 = 8;
 pub async fn run(jobs: Jobs) {
     match jobs.store().sweep().await {
         Ok(0) => {}
-        Ok(leftovers) => tracing::info!(leftovers, "files that nothing names were removed"),
-        Err(error) => tracing::warn!(%error, "no leftovers were looked for"),
+        Ok(uploads) => tracing::info!(uploads, "uploads that were cut off were removed"),
+        Err(error) => tracing::warn!(%error, "uploads that were cut off were not removed"),
     }
     tokio::join!(work_on(&jobs, Claim::Check), work_on(&jobs, Claim::Run));
 }
@@ -119,7 +119,11 @@ async fn beat(jobs: Jobs, id: String, cancel: CancellationToken) {
 async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<(), StoreError> {
     let mut record = job.record.clone();
     record.state = JobState::ValidatingFiles;
-    let looked = match same_base(&jobs, &record).and_then(|()| config_of(&job)) {
+    // As for running: rows that do not fit into memory would end every process that takes the job up.
+    let interrupted = too_often_interrupted(&record);
+    record.interruptions += 1;
+    jobs.store().save_job(&record, jobs.lease()).await?;
+    let looked = match interrupted.and_then(|()| same_base(&jobs, &record)).and_then(|()| config_of(&job)) {
         Ok(config) => {
             let folder = jobs.store().job_folder(&record.id);
             let (engine, stages) = (jobs.engine().clone(), stages(&record.id, &config, &folder));
@@ -133,13 +137,14 @@ async fn check(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Result<
     match outcome {
         Ok((_, dropped)) => {
             record.state = JobState::Queued;
+            record.interruptions = 0;
             record.dropped.clear();
             for row in dropped {
                 *record.dropped.entry(row.reason.name().to_owned()).or_default() += 1;
             }
         }
         // The next process begins the check again.
-        Err(StageError::Cancelled) if jobs.stop().is_cancelled() => {}
+        Err(StageError::Cancelled) if jobs.stop().is_cancelled() => record.interruptions = job.record.interruptions,
         Err(StageError::Cancelled) => end(&mut record, JobState::Cancelled, None),
         Err(StageError::Failed(failure)) => end(&mut record, JobState::Failed, Some(failure)),
     }
@@ -175,7 +180,8 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
         // It stays `running`, and nobody holds it: whoever comes next goes on.
         Err(StageError::Cancelled) if jobs.stop().is_cancelled() => {
             tracing::info!(id, "the job is left for the next process");
-            work.record.interruptions = job.record.interruptions;
+            // This was no interruption, and may have come after others that were made up for.
+            work.record.interruptions = work.record.interruptions.min(job.record.interruptions);
             return jobs.store().release_job(&work.record, jobs.lease()).await;
         }
         Err(StageError::Cancelled) => end(&mut work.record, JobState::Cancelled, None),
@@ -197,12 +203,7 @@ async fn execute(jobs: Jobs, job: StoredJob, cancel: CancellationToken) -> Resul
 
 async fn run_stages(work: &mut Work, job: &StoredJob) -> Result<(), StageError> {
     same_base(work.jobs(), &job.record)?;
-    if work.record.interruptions > INTERRUPTIONS {
-        let message = format!(
-            "the process ended {INTERRUPTIONS} times while it ran the job and nothing new was done in between; it may              need more memory than there is: the server's log may say more; resume the job to try again"
-        );
-        return Err(StageError::failed("interrupted", message));
-    }
+    too_often_interrupted(&work.record)?;
     work.save().await?;
     let state = work.record.state;
     work.tell(JobEventBody::State { state, error: None }).await?;
@@ -244,6 +245,19 @@ fn same_base(jobs: &Jobs, record: &JobRecord) -> Result<(), StageError> {
             Err(StageError::failed("model_mismatch", message))
         }
     }
+}
+
+/// Refuses a job whose every attempt ended with its process.
+fn too_often_interrupted(record: &JobRecord) -> Result<(), StageError> {
+    let times = record.interruptions;
+    if times <= INTERRUPTIONS {
+        return Ok(());
+    }
+    let message = format!(
+        "the process ended {times} times while it worked on the job, and nothing new was done in between: it may need \
+         more memory than there is, and the server's log may say more; resume the job to try again"
+    );
+    Err(StageError::failed("interrupted", message))
 }
 
 fn config_of(job: &StoredJob) -> Result<JobConfig, StageError> {

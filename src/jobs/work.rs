@@ -148,7 +148,11 @@ impl Work {
 
     /// Notes how far the stage has come; tells it now and then, and at its end.
     pub(super) async fn step(&mut self, done: u64, total: u64) -> Result<(), StageError> {
-        self.record.step = Progress { done, total };
+        let step = Progress { done, total };
+        if self.told.is_some() && self.record.step == step && done < total {
+            return Ok(());
+        }
+        self.record.step = step;
         let ours = done.saturating_sub(self.first_step);
         self.record.remaining_seconds = (ours > 0)
             .then(|| self.stage_began.elapsed().as_secs_f64() / ours as f64 * total.saturating_sub(done) as f64);
@@ -156,7 +160,6 @@ impl Work {
             return Ok(());
         }
         self.told = Some(Instant::now());
-        let step = self.record.step;
         self.tell(JobEventBody::Progress { stage: self.stage_name(), step }).await?;
         self.save().await
     }

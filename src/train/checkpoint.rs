@@ -63,7 +63,8 @@ pub(super) fn load(
     let text = text.ok_or_else(|| damaged(&"it holds no state"))?;
     let state: State = serde_json::from_str(text).map_err(|error| damaged(&error))?;
     if state.fingerprint != fingerprint {
-        return Err(unusable("it is of another plan, other examples or another base".to_owned()));
+        return Err(unusable("it is of another plan, other examples, another base or device, or of another version that sums differently; submit \
+             the job again to begin anew".to_owned()));
     }
     let tensors = SafeTensors::deserialize(&data).map_err(|error| damaged(&error))?;
     let read = |part: &str, parameter: &Parameter| {

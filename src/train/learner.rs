@@ -16,7 +16,7 @@ pub(super) struct Predictions {
 /// How a training pass is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PassOptions {
-    /// What dropout is drawn from: the seed, the step and the batch's number in it.
+    /// What dropout is drawn from: the seed, the step and the pass's number in it.
     pub(super) dropout: [u64; 3],
     /// Whether the divergence from the reference is wanted.
     pub(super) divergence: bool,

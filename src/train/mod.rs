@@ -44,7 +44,8 @@ pub use error::TrainError;
 pub use example::{Completion, Examples, Pair};
 pub use parameters::{Parameter, Parameters};
 pub use plan::{
-    Arguments, LoraConfig, Method, Objective, Preference, PreferenceLoss, Reduction, SchedulerType, TrainingPlan,
+    Arguments, LoraConfig, MAX_COUNT, MAX_EPOCHS, MAX_RANK, Method, Objective, Preference, PreferenceLoss, Reduction,
+    SchedulerType, TrainingPlan,
 };
 
 use self::trainer::Trainer;
@@ -114,6 +115,8 @@ pub trait Observer: Send {
     fn logged(&mut self, metrics: StepMetrics);
     /// A checkpoint of this many steps is safe on disk.
     fn saved(&mut self, step: usize);
+    /// A part of what comes before the steps is safe on disk.
+    fn kept(&mut self) {}
     /// The run stood still for requests to be served.
     fn yielded(&mut self, seconds: f64);
 }
@@ -134,7 +137,9 @@ pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<O
     }
     let (first, total) = (trainer.step, trainer.total_steps());
     let mut rested = pace.rested();
-    trainer.prepare(Some(folder), &mut || go_on(observer, first, total))?;
+    while !trainer.prepare(Some(folder), &mut || go_on(observer, first, total))? {
+        observer.kept();
+    }
     let mut last_checkpoint = resumed_from;
     let mut saved = Instant::now();
     while trainer.step < total {
@@ -143,6 +148,7 @@ pub fn train(base: &Base, run: Run<'_>, observer: &mut dyn Observer) -> Result<O
         let step = match trainer.advance(&rows, total, &mut || go_on(observer, done, total)) {
             Ok(step) => step,
             Err(TrainError::Cancelled) => {
+                observer.yielded((pace.rested() - rested).as_secs_f64());
                 trainer.save(folder, &fingerprint)?;
                 observer.saved(trainer.step);
                 return Err(TrainError::Cancelled);
@@ -196,7 +202,7 @@ impl<'a> Inspection<'a> {
         total: usize,
     ) -> Result<Self, TrainError> {
         let mut trainer = Trainer::new(base, plan, examples, Arc::new(FullSpeed))?;
-        trainer.prepare(None, &mut || Ok(()))?;
+        while !trainer.prepare(None, &mut || Ok(()))? {}
         Ok(Self { trainer, rows: (0..examples.len()).collect(), total, output: (base, plan) })
     }
 
@@ -256,7 +262,7 @@ fn with_checkpoint(mut error: TrainError, last: Option<usize>) -> TrainError {
 /// Which run a checkpoint is of: everything that its numbers depend on.
 fn fingerprint(base: &Base, plan: &TrainingPlan, examples: &Examples) -> Result<String, TrainError> {
     let mut plan = plan.clone();
-    // How often a run tells of itself and how it keeps what it computes change nothing of what it computes.
+    // How often a run tells of itself changes nothing of what it computes; nor does what it keeps of that, on a CPU to the bit.
     let Arguments { logging_steps, save_steps, gradient_checkpointing, .. } = &mut plan.arguments;
     (*logging_steps, *save_steps, *gradient_checkpointing) = (0, 0, false);
     let plan = serde_json::to_string(&plan).map_err(|error| TrainError::Internal(error.to_string()))?;

@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
+/// Most examples of a batch, batches of a step, and steps.
+pub const MAX_COUNT: usize = 1 << 24;
+pub const MAX_RANK: usize = 4096;
+pub const MAX_EPOCHS: f64 = 1e6;
+
 /// Everything that decides a run's numbers, beside the base's weights and the examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingPlan {
@@ -237,14 +242,14 @@ impl TrainingPlan {
             true => Ok(()),
             false => Err(TrainError::invalid(param, format!("must be a number of at least 0, not {value}"))),
         };
-        let count = |param, value: usize| match (1..=1 << 24).contains(&value) {
+        let count = |param, value: usize| match (1..=MAX_COUNT).contains(&value) {
             true => Ok(()),
-            false => Err(TrainError::invalid(param, format!("must be between 1 and {}, not {value}", 1 << 24))),
+            false => Err(TrainError::invalid(param, format!("must be between 1 and {MAX_COUNT}, not {value}"))),
         };
         positive("learning_rate", arguments.learning_rate)?;
         positive("num_train_epochs", arguments.num_train_epochs)?;
-        if arguments.num_train_epochs > 1e6 {
-            return Err(TrainError::invalid("num_train_epochs", "must be at most 1000000"));
+        if arguments.num_train_epochs > MAX_EPOCHS {
+            return Err(TrainError::invalid("num_train_epochs", format!("must be at most {MAX_EPOCHS}")));
         }
         arguments.max_steps.map_or(Ok(()), |steps| count("max_steps", steps))?;
         count("per_device_train_batch_size", arguments.per_device_train_batch_size)?;
@@ -258,8 +263,8 @@ impl TrainingPlan {
         count("logging_steps", arguments.logging_steps)?;
         count("save_steps", arguments.save_steps)?;
         if let Method::Lora(lora) = &self.method {
-            if !(1..=4096).contains(&lora.r) {
-                return Err(TrainError::invalid("lora.r", format!("must be between 1 and 4096, not {}", lora.r)));
+            if !(1..=MAX_RANK).contains(&lora.r) {
+                return Err(TrainError::invalid("lora.r", format!("must be between 1 and {MAX_RANK}, not {}", lora.r)));
             }
             positive("lora.lora_alpha", lora.lora_alpha)?;
             fraction("lora.lora_dropout", lora.lora_dropout)?;

@@ -34,6 +34,8 @@ pub(super) struct Trainer<'a> {
     optimizer: AdamW,
     window: Window,
     references: References,
+    /// [`PASS_TOKENS`], but in tests.
+    pass_tokens: usize,
     /// Steps done.
     pub(super) step: usize,
 }
@@ -81,6 +83,7 @@ impl<'a> Trainer<'a> {
             parameters,
             window: Window::default(),
             references: References::default(),
+            pass_tokens: PASS_TOKENS,
             step: 0,
         })
     }
@@ -105,23 +108,28 @@ impl<'a> Trainer<'a> {
         self.plan.arguments.steps(self.examples.len())
     }
 
-    /// Computes the reference's log probabilities of all pairs, once, and keeps them in `folder`, from time to time what
-    /// there is of them. `go_on` is asked before each pass and may end the work.
-    pub(super) fn prepare(&mut self, folder: Option<&Path>, go_on: GoOn<'_>) -> Result<(), TrainError> {
-        let Examples::Pairs(pairs) = self.examples else { return Ok(()) };
+    /// Computes the reference's log probabilities of all pairs, once, and keeps them in `folder`. Comes back after a while with
+    /// some of them kept, and says whether those are all. `go_on` is asked before each pass and may end the work.
+    pub(super) fn prepare(&mut self, folder: Option<&Path>, go_on: GoOn<'_>) -> Result<bool, TrainError> {
+        let Examples::Pairs(pairs) = self.examples else { return Ok(true) };
         let fingerprint = References::fingerprint(&self.base.fingerprint(), pairs);
-        if let Some(folder) = folder {
+        if let Some(folder) = folder.filter(|_| self.references.len() == 0) {
             self.references = References::load(folder, &fingerprint)?;
         }
         let missing: Vec<usize> = (self.references.len()..pairs.len()).collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let keep = |references: &References| folder.map_or(Ok(()), |folder| references.save(folder, &fingerprint));
-        let mut kept = Instant::now();
-        for part in within(PASS_TOKENS, &missing, &self.lengths) {
-            if let Err(ended) = go_on() {
+        let began = Instant::now();
+        for part in within(self.pass_tokens, &missing, &self.lengths) {
+            if began.elapsed() > UNKEPT {
                 keep(&self.references)?;
+                return Ok(false);
+            }
+            if let Err(ended) = go_on() {
+                // What ended the work is to be told, and not what became of its remains.
+                let _ = keep(&self.references);
                 return Err(ended);
             }
             let batch = Batch::of_pairs(part.iter().map(|&row| &pairs[row]));
@@ -130,12 +138,9 @@ impl<'a> Trainer<'a> {
             for responses in batch.responses.chunks_exact(2) {
                 self.references.push([0, 1].map(|side: usize| logprobs[responses[side].clone()].to_vec()));
             }
-            if kept.elapsed() > UNKEPT {
-                keep(&self.references)?;
-                kept = Instant::now();
-            }
         }
-        keep(&self.references)
+        keep(&self.references)?;
+        Ok(true)
     }
 
     /// The gradients of one step's examples, in the parameters; their norm. `go_on` is asked before each pass and may end
@@ -164,7 +169,7 @@ impl<'a> Trainer<'a> {
         let (mut loss, mut tokens, mut number) = (0.0, 0, 0);
         for batch in rows.chunks(self.plan.arguments.per_device_train_batch_size) {
             let padded = batch.iter().map(|&row| self.examples.longest_response(row)).max().unwrap_or(0);
-            for examples in within(PASS_TOKENS, batch, &self.lengths) {
+            for examples in within(self.pass_tokens, batch, &self.lengths) {
                 go_on()?;
                 loss += self.pass(Pass { examples, step: rows, number, padded })?;
                 number += 1;
@@ -355,3 +360,6 @@ fn check_weights(row: usize, plan: &TrainingPlan, pair: &Pair) -> Result<(), Tra
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,17 @@ async fn weights_and_tokens_are_checked() {
 }
 
 #[tokio::test]
+async fn what_curl_says_by_itself_is_no_hindrance() {
+    let server = Server::start().await;
+    let request = server.request(Method::PUT, "/v1/datasets/untold").body(PROBLEM);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let request = server.request(Method::PUT, "/v1/datasets/form");
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(PROBLEM);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert_eq!(names(&server).await, ["form", "untold"]);
+}
+
+#[tokio::test]
 async fn what_is_no_upload_is_refused() {
     let server = Server::start().await;
     for body in ["", "\n \n"] {
@@ -120,9 +131,11 @@ async fn what_is_no_upload_is_refused() {
         let error = refusal(server.upload(name, PROBLEM).await).await;
         assert_refused(&error, 422, "invalid_value", Some("name"));
     }
-    let request = server.request(Method::PUT, "/v1/datasets/d").header("content-type", "application/json");
-    let error = refusal(request.body(PROBLEM).send().await.unwrap()).await;
-    assert_refused(&error, 400, "unsupported_content_type", None);
+    for other in ["application/json", "multipart/form-data; boundary=x", "text/csv"] {
+        let request = server.request(Method::PUT, "/v1/datasets/d").header("content-type", other);
+        let error = refusal(request.body(PROBLEM).send().await.unwrap()).await;
+        assert_refused(&error, 400, "unsupported_content_type", None);
+    }
     for query in ["limit=0", "limit=101"] {
         let error = refusal(server.get(&format!("/v1/datasets?{query}")).await).await;
         assert_refused(&error, 422, "out_of_range", Some("limit"));

@@ -293,6 +293,32 @@ async fn a_job_goes_on_in_the_next_process() {
 }
 
 #[tokio::test]
+async fn a_job_that_keeps_ending_its_process_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("linchpin.db");
+    let setup = || Setup { database: Some(database.clone()), ..Setup::default() };
+    let server = Server::with(setup()).await;
+    server.trainer.allow(0);
+    let id = sft(&server, 2).await;
+    server.job_in(&id, "running").await;
+    server.stop.cancel();
+    assert_eq!(server.running.await.unwrap().unwrap(), 0);
+    // As if it had been killed that often, each time before the first checkpoint.
+    let url = format!("sqlite://{}", database.display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let statement =
+        "UPDATE jobs SET record = json_set(record, '$.interruptions', 8) WHERE id = $1 AND state = 'running'";
+    assert_eq!(sqlx::query(statement).bind(&id).execute(&pool).await.unwrap().rows_affected(), 1);
+    pool.close().await;
+
+    let server = Server::with(setup()).await;
+    let job = server.job_in(&id, "failed").await;
+    assert_eq!(job["error"]["code"], "interrupted");
+    ok(resume(&server, &id).await).await;
+    server.job_in(&id, "succeeded").await;
+}
+
+#[tokio::test]
 async fn without_a_runner_jobs_wait_and_can_be_cancelled() {
     let server = Server::with(Setup { no_jobs: true, ..Setup::default() }).await;
     let id = sft(&server, 1).await;

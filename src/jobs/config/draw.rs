@@ -11,7 +11,7 @@ use crate::jobs::error::ConfigError;
 use crate::jobs::prompts::{PromptFormat, is_template};
 
 /// Most samples of one problem.
-const MAX_SAMPLES: usize = 4096;
+pub(super) const MAX_SAMPLES: usize = 4096;
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::domain::job::JobKind;
 
 pub use draw::ArtifactRef;
 pub(in crate::jobs) use draw::{ContrastConfig, DrawConfig, ModelSource, SelectConfig};
-pub use fields::{ConfigField, FieldValues, config_fields};
+pub use fields::{Bound, ConfigField, FieldValues, config_fields};
 pub(in crate::jobs) use training::{PreferenceConfig, Responses, SftConfig};
 
 /// The seed of a job that names none.

@@ -86,7 +86,7 @@ fn select_all(
     [done, total]: [&AtomicU64; 2],
     cancel: &CancellationToken,
 ) -> Result<Counts, StageError> {
-    let problems = index(&stage.input)?;
+    let problems = index(&stage.input, cancel)?;
     total.store(problems.len() as u64, Ordering::Relaxed);
     let mut input = BufReader::new(File::open(&stage.input).map_err(StageError::io(&stage.input))?);
     let mut selected = Selected::default();
@@ -119,7 +119,7 @@ struct PlaceInFile {
 
 /// Where the responses to each problem are, problems in the order in which they come up. The rows themselves stay in the
 /// file: there may be more than fit in memory.
-fn index(input: &Path) -> Result<Vec<Vec<PlaceInFile>>, StageError> {
+fn index(input: &Path, cancel: &CancellationToken) -> Result<Vec<Vec<PlaceInFile>>, StageError> {
     #[derive(PartialEq, Eq, Hash)]
     enum Key {
         Problem(u64),
@@ -131,6 +131,9 @@ fn index(input: &Path) -> Result<Vec<Vec<PlaceInFile>>, StageError> {
     let (mut offset, mut line) = (0, 0);
     let mut bytes = Vec::new();
     loop {
+        if cancel.is_cancelled() {
+            return Err(StageError::Cancelled);
+        }
         bytes.clear();
         let read = reader.read_until(b'\n', &mut bytes).map_err(StageError::io(input))?;
         if read == 0 {

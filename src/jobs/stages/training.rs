@@ -109,7 +109,12 @@ async fn listen_to(work: &mut Work, mut listen: mpsc::Receiver<Told>, total: u64
             Told::Resumed(step) => work.begin_steps(step, total).await?,
             Told::Saved(step) => {
                 work.record.interruptions = 0;
+                work.save().await?;
                 work.log(format!("checkpoint of step {step}")).await?;
+            }
+            Told::Kept => {
+                work.record.interruptions = 0;
+                work.save().await?;
             }
             Told::Yielded(seconds) => work.yielded(seconds),
         }
@@ -124,6 +129,7 @@ enum Told {
     Logged(StepMetrics, oneshot::Sender<()>),
     Resumed(u64),
     Saved(usize),
+    Kept,
     Yielded(f64),
 }
 
@@ -163,6 +169,10 @@ impl Observer for Watching {
 
     fn saved(&mut self, step: usize) {
         self.tell(Told::Saved(step));
+    }
+
+    fn kept(&mut self) {
+        self.tell(Told::Kept);
     }
 
     fn yielded(&mut self, seconds: f64) {

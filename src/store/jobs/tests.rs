@@ -24,6 +24,7 @@ fn job(number: u32, state: JobState) -> StoredJob {
         dropped: Default::default(),
         yielded_seconds: 0.0,
         error: None,
+        interruptions: 0,
     };
     StoredJob { record, config: "{}".into() }
 }

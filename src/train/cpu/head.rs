@@ -127,6 +127,8 @@ impl Head<'_> {
         let mut predictions = Predictions::default();
         let mut last = None;
         for (number, targets) in self.targets.chunks(part).enumerate() {
+            // One part's logits at a time.
+            drop(last.take());
             let logits = self.logits(number * part, targets.len(), parameters)?;
             predictions.logprobs.par_extend(
                 logits.policy.par_chunks(vocab).zip(targets).map(|(row, target)| log_softmax_at(row, target.token)),
@@ -136,7 +138,6 @@ impl Head<'_> {
                     logits.policy.par_chunks(vocab).zip(reference.par_chunks(vocab)).map(|(p, r)| divergence(p, r)),
                 );
             }
-            drop(last.take());
             last = Some(then(number * part, logits)?);
         }
         Ok((predictions, last))

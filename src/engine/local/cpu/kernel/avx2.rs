@@ -66,10 +66,11 @@ unsafe fn part<const ROWS: usize, const WIDE: usize, const STEP: usize, const RO
                 }
             }
         }
+        // Past the last step these may lie outside of what they point into, where nothing is read.
+        let mut left = tile.left.wrapping_add(row * ROW);
+        let mut panel = tile.panel.wrapping_add(first * LANES);
         // SAFETY: the caller vouches for `depth` steps of both sides.
         unsafe {
-            let mut left = tile.left.add(row * ROW);
-            let mut panel = tile.panel.add(first * LANES);
             let mut next = tile.next.wrapping_add(first * LANES);
             for _ in 0..tile.depth {
                 if row == 0 {
@@ -86,8 +87,8 @@ unsafe fn part<const ROWS: usize, const WIDE: usize, const STEP: usize, const RO
                         *sum = _mm256_fmadd_ps(a, b, *sum);
                     }
                 }
-                left = left.add(STEP);
-                panel = panel.add(TILE_COLS);
+                left = left.wrapping_add(STEP);
+                panel = panel.wrapping_add(TILE_COLS);
             }
         }
         for (r, sums) in acc.iter().enumerate() {

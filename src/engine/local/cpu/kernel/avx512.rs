@@ -52,8 +52,8 @@ unsafe fn tile_of<const ROWS: usize, const STEP: usize, const ROW: usize>(tile: 
                 sums[0] = _mm512_fmadd_ps(a, b0, sums[0]);
                 sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
             }
-            left = left.add(STEP);
-            panel = panel.add(TILE_COLS);
+            left = left.wrapping_add(STEP);
+            panel = panel.wrapping_add(TILE_COLS);
             next = next.wrapping_add(TILE_COLS);
         }
     }
