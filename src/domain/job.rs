@@ -28,6 +28,16 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    pub const ALL: [JobKind; 7] = [
+        JobKind::Sample,
+        JobKind::Select,
+        JobKind::Sft,
+        JobKind::Contrast,
+        JobKind::Preference,
+        JobKind::Evaluate,
+        JobKind::Pipeline,
+    ];
+
     /// The name used on the wire.
     pub fn name(self) -> &'static str {
         match self {

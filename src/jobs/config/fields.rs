@@ -214,16 +214,6 @@ mod tests {
     use super::super::JobConfig;
     use super::*;
 
-    const KINDS: [JobKind; 7] = [
-        JobKind::Sample,
-        JobKind::Select,
-        JobKind::Sft,
-        JobKind::Contrast,
-        JobKind::Preference,
-        JobKind::Evaluate,
-        JobKind::Pipeline,
-    ];
-
     /// Every field of a configuration, by its path.
     fn flat(fields: &[ConfigField], path: &str) -> Vec<(String, ConfigField)> {
         let mut all = Vec::new();
@@ -254,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_field_is_described() {
-        for kind in KINDS {
+        for kind in JobKind::ALL {
             let described = flat(&config_fields(kind), "");
             for leaf in leaves(&defaults(kind), "") {
                 assert!(described.iter().any(|(path, _)| *path == leaf), "{kind:?} {leaf}");
@@ -264,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_is_described_is_what_is_taken() {
-        for kind in KINDS {
+        for kind in JobKind::ALL {
             for (path, field) in flat(&config_fields(kind), "") {
                 let taken = |value: Value| JobConfig::parse(kind, with(&path, value));
                 match field.values {

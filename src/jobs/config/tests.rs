@@ -36,15 +36,7 @@ fn what_is_left_out_is_the_published_setting() {
 
 #[test]
 fn a_complete_configuration_reads_as_itself() {
-    for kind in [
-        JobKind::Sample,
-        JobKind::Select,
-        JobKind::Sft,
-        JobKind::Contrast,
-        JobKind::Preference,
-        JobKind::Evaluate,
-        JobKind::Pipeline,
-    ] {
+    for kind in JobKind::ALL {
         let config = JobConfig::parse(kind, json!({"dataset": "d", "seed": 7})).unwrap();
         assert_eq!(JobConfig::parse(kind, config.json.clone()).unwrap(), config);
         assert_eq!(config.seed, 7);
