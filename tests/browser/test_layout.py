@@ -183,5 +183,6 @@ def test_4096_tokens_are_shown_and_restyled_at_once(open_page, server, trace, va
         large["id"],
     )
     assert took["tokens"] == 4096
-    assert took["built"] < 200, took
-    assert took["restyled"] < 100, took
+    # Wide enough for any machine: a page that is rebuilt at every move, or in quadratic time, takes far longer.
+    assert took["built"] < 1000, took
+    assert took["restyled"] < 1000, took
