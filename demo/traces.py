@@ -73,7 +73,7 @@ def stored(server: Server, held_out: list[dict]) -> list[dict]:
     right = trajectories(server, held_out, "correct", KEPT_RIGHT, half)
     for row in [*wrong, *right]:
         body = {name: row[name] for name in ("prompt", "response", "answer")}
-        trace = server.post("/v1/score", {**body, "critical": {"rule": "lowest", "k": 1}, "tags": ["demo"]})
+        trace = server.post("/v1/score", {**body, "critical": {"rule": "lowest", "k": 1}, "top_logprobs": 5, "tags": ["demo"]})
         if row["status"] == "wrong":
             search = server.post("/v1/searches", {"trace_id": trace["id"], "answer": row["answer"], "sampling": DRAW})
             position = search["critical"] if search["critical"] is not None else trace["critical"][0]

@@ -1,6 +1,7 @@
 //! What can go wrong in a use case. The HTTP layer maps every variant to a status, exhaustively.
 
 use crate::domain::critical::RuleError;
+use crate::domain::run::RunState;
 use crate::engine::EngineError;
 use crate::store::StoreError;
 
@@ -27,6 +28,9 @@ pub enum AnalysisError {
     },
     #[error("there is no {} {id:?}", .kind.name())]
     NotFound { kind: RecordKind, id: String },
+    /// The run is over already.
+    #[error("run {id:?} is over: it has {}", .state.name())]
+    RunOver { id: String, state: RunState },
     /// An upload broke off; what came before is kept. The source is the transport's own error.
     #[error("the upload broke off: {0}")]
     Upload(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -41,6 +45,7 @@ pub enum RecordKind {
     Trace,
     Rollouts,
     Search,
+    Run,
 }
 
 impl RecordKind {
@@ -49,6 +54,7 @@ impl RecordKind {
             RecordKind::Trace => "trace",
             RecordKind::Rollouts => "rollouts",
             RecordKind::Search => "search",
+            RecordKind::Run => "run",
         }
     }
 }
@@ -61,6 +67,20 @@ impl AnalysisError {
     /// The engine answered, and not what it was asked.
     pub(super) fn unasked() -> Self {
         AnalysisError::Internal("the engine's answer is not what was asked for".to_owned())
+    }
+
+    /// Whether it is a defect or a failure of ours, whose text is for the log.
+    pub(super) fn is_ours(&self) -> bool {
+        match self {
+            AnalysisError::Store(_) | AnalysisError::Internal(_) => true,
+            AnalysisError::Engine(error) | AnalysisError::Refused { param: _, error } => {
+                matches!(error, EngineError::Internal(_))
+            }
+            AnalysisError::Invalid { .. }
+            | AnalysisError::NotFound { .. }
+            | AnalysisError::RunOver { .. }
+            | AnalysisError::Upload(_) => false,
+        }
     }
 
     /// Names the field that makes a sequence too long: the one with the text, given the tokens that the context holds,

@@ -7,10 +7,12 @@ mod admission;
 mod completions;
 mod error;
 mod export;
+mod follow;
 mod ids;
 mod import;
 mod models;
 mod rollouts;
+mod runs;
 mod score;
 mod search;
 mod source;
@@ -32,18 +34,22 @@ pub use error::{AnalysisError, RecordKind};
 pub use export::{Export, ExportFormat};
 pub use import::{ImportError, ImportReport, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE};
 pub use rollouts::{RolloutEvent, RolloutEvents, RolloutInput};
+pub use runs::{RunEvent, RunEvents, Runs};
 pub use score::{MAX_BETA, MAX_TOP, MAX_WATCHED, ScoreInput};
-pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSummary};
+pub use search::{SearchEvent, SearchEvents, SearchInput, SearchSoFar, SearchSummary};
 pub use source::RolloutSource;
 pub use text::{TokenizeInput, Tokenized};
 
 pub(crate) use admission::{Place, placed};
+pub(crate) use follow::{Look, Source, follow};
 pub(crate) use ids::Ids;
 pub(crate) use models::check_adapter_id;
 
 pub use crate::engine::text::{ChatMessage, PromptInput, ResponseInput};
 pub use crate::engine::{EngineError, GenerationState, QueueState};
-pub use crate::store::{Page, StoreError, TraceFilter, TracePage};
+pub use crate::store::{
+    Page, RunFilter, RunPage, StoreError, TraceFilter, TraceOrder, TracePage, TraceQuery, TraceSort,
+};
 
 use crate::engine::Engine;
 use crate::store::Store;

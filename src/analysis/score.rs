@@ -4,6 +4,7 @@ use super::text::check_ids;
 use super::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use crate::domain::critical::CriticalRule;
 use crate::domain::invariants::{Defect, check_tags};
+use crate::domain::model::{PerModel, Role, Roles};
 use crate::domain::score::TokenScore;
 use crate::domain::trace::{Prompt, Response, Timing, Token, TopToken, Trace, TraceObject, Usage};
 use crate::domain::trajectory::Trajectory;
@@ -26,6 +27,8 @@ pub struct ScoreInput {
     pub response: ResponseInput,
     /// The reference answer; gives the trace a verdict.
     pub answer: Option<String>,
+    /// Who contrasts, whatever the roles are; `None` takes the roles.
+    pub models: Option<Roles>,
     /// `beta` of equation (3), 0 to [`MAX_BETA`].
     pub beta: f64,
     pub rule: CriticalRule,
@@ -98,6 +101,12 @@ impl Analysis {
 
     /// Checks an input and tokenises it.
     async fn prepare(&self, input: ScoreInput) -> Result<Prepared, AnalysisError> {
+        if let Some(Roles { positive, negative }) = &input.models {
+            for (param, name) in [("models.positive", positive), ("models.negative", negative)] {
+                let refused = |error| AnalysisError::Refused { param: param.to_owned(), error };
+                name.as_deref().map(|name| self.model_named(name)).transpose().map_err(refused)?;
+            }
+        }
         let engine = self.engine.clone();
         off_the_reactor(move || prepare(engine.text(), input)).await
     }
@@ -121,7 +130,7 @@ impl Analysis {
 }
 
 fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisError> {
-    let ScoreInput { prompt, response, answer, beta, rule, top_logprobs, token_ids, save, mut tags } = input;
+    let ScoreInput { prompt, response, answer, models, beta, rule, top_logprobs, token_ids, save, mut tags } = input;
     check_numbers(beta, top_logprobs, &rule)?;
     check_watched(&token_ids, text.vocab_size())?;
     tags.sort_unstable();
@@ -131,7 +140,12 @@ fn prepare(text: &TextCodec, input: ScoreInput) -> Result<Prepared, AnalysisErro
     }
     let trajectory = tokenised(text, prompt, response)?;
     let request = ScoreRequest {
-        scorers: Scorers::Roles,
+        scorers: match models {
+            None => Scorers::Roles,
+            Some(Roles { positive, negative }) => {
+                Scorers::Named(PerModel { base: Role::Base.name().to_owned(), positive, negative })
+            }
+        },
         token_ids: trajectory.token_ids(),
         response_start: trajectory.prompt_ids.len(),
         beta,

@@ -62,6 +62,15 @@ impl Analysis {
     }
 }
 
+impl Analysis {
+    /// The most tokens that a model's context leaves after `tokens`, at least 1 and at most `wanted`.
+    pub(super) fn fitting(&self, model: &ModelRef, tokens: usize, wanted: usize) -> usize {
+        let context = self.engine.models().into_iter().find(|info| info.id == model.id).map(|info| info.max_context);
+        // Without room for a single one the engine refuses the text, and says so.
+        context.map_or(wanted, |context| wanted.min(context.saturating_sub(tokens)).max(1))
+    }
+}
+
 /// Samples after forks of a sequence, whole ones only. Its first `prompt` tokens are the prompt.
 pub(super) fn drawing(
     model: &ModelRef,

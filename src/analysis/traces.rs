@@ -2,21 +2,22 @@
 
 use super::{Analysis, AnalysisError, RecordKind};
 use crate::domain::trace::Trace;
-use crate::store::{Page, TraceFilter, TracePage};
+use crate::store::{Page, TracePage, TraceQuery};
 
 /// Longest text to search for, in characters.
 const MAX_QUERY: usize = 500;
 
 impl Analysis {
-    /// A page of the stored traces, newest first.
-    pub async fn traces(&self, filter: TraceFilter, page: Page) -> Result<TracePage, AnalysisError> {
+    /// A page of the stored traces.
+    pub async fn traces(&self, query: TraceQuery, page: Page) -> Result<TracePage, AnalysisError> {
+        let filter = &query.filter;
         let named = [("q", &filter.q), ("model", &filter.model), ("tag", &filter.tag)];
         for (param, value) in named {
             if value.as_ref().is_some_and(|value| value.chars().count() > MAX_QUERY) {
                 return Err(AnalysisError::invalid(param, format!("is longer than {MAX_QUERY} characters")));
             }
         }
-        Ok(self.store.traces(&filter, &page).await?)
+        Ok(self.store.traces(&query, &page).await?)
     }
 
     /// A stored trace.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::OptionFuture;
 use linchpin::config::{Config, ModelArgs, ServerArgs, ServerConfig};
 use linchpin::http::{self, ApiKeys, AppState, HttpOptions, ServerLimits};
 use linchpin::jobs;
@@ -66,7 +67,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             rooms = &mut loading, if !loaded => {
-                let Rooms { analysis, jobs, demo } = rooms?;
+                let Rooms { analysis, runs, jobs, demo } = rooms?;
                 if let Some(demo) = demo {
                     let (analysis, jobs) = (analysis.clone(), jobs.clone());
                     // Beside the serving, and nothing that serving needs.
@@ -76,8 +77,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                         }
                     });
                 }
-                working = server.run_jobs.then(|| tokio::spawn(jobs::run(jobs.clone())));
-                state.open(analysis, jobs);
+                let (taking_up, own) = (runs.clone().take_up(), server.run_jobs.then(|| jobs::run(jobs.clone())));
+                working = Some(tokio::spawn(async move {
+                    tokio::join!(taking_up, OptionFuture::from(own));
+                }));
+                state.open(analysis, runs, jobs);
                 loaded = true;
             }
             () = signals.next() => {
@@ -91,12 +95,12 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Waits for the job that runs to be let go of, for the next process to go on with. One that does not end its step in time
+/// Waits for runs and the job that runs to be let go of, for the next process to go on with. One that does not end its step in time
 /// is taken up once its lease has run out.
 async fn let_go(working: JoinHandle<()>, patience: Duration) {
     match tokio::time::timeout(patience, working).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the runner of jobs panicked"),
+        Ok(Err(error)) => tracing::error!(%error, "the runner of jobs and runs panicked"),
         Err(_elapsed) => tracing::warn!("a job's step is not over: the job is taken up a little later"),
     }
 }

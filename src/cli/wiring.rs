@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use linchpin::analysis::Analysis;
+use linchpin::analysis::{Analysis, Runs};
 use linchpin::config::{LogFormat, ModelConfig, default_data_dir};
 use linchpin::engine::Engine;
 use linchpin::engine::local::{LocalEngine, LocalOptions};
@@ -49,6 +49,7 @@ pub(super) struct Folders {
 /// The use cases.
 pub(super) struct Rooms {
     pub(super) analysis: Analysis,
+    pub(super) runs: Runs,
     pub(super) jobs: Jobs,
     /// Set where no model was named.
     pub(super) demo: Option<Demo>,
@@ -87,8 +88,10 @@ pub(super) async fn start(models: ModelConfig, folders: Folders, stop: Cancellat
         demo.load_trained(&*engine).await?;
     }
     let trainer = LocalTrainer { engine: engine.clone(), model, dtype, device, threads };
-    let jobs = Jobs::new(engine.clone(), store.clone(), Arc::new(trainer), stop);
-    Ok(Rooms { analysis: Analysis::new(engine, store, folders.adapters), jobs, demo })
+    let jobs = Jobs::new(engine.clone(), store.clone(), Arc::new(trainer), stop.clone());
+    let analysis = Analysis::new(engine, store, folders.adapters);
+    let runs = Runs::new(analysis.clone(), stop);
+    Ok(Rooms { analysis, runs, jobs, demo })
 }
 
 fn local_options(config: ModelConfig, demo: Option<&Demo>) -> anyhow::Result<LocalOptions> {

@@ -35,7 +35,7 @@ async fn work(config: Config) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let folders = Folders { data: Some(config.server.data_dir), adapters: None };
     let loading = wiring::start(config.models, folders, stop.clone());
-    let Rooms { analysis: _, jobs, demo: _ } = tokio::select! {
+    let Rooms { analysis: _, runs: _, jobs, demo: _ } = tokio::select! {
         rooms = loading => rooms?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };

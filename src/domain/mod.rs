@@ -10,6 +10,7 @@ pub mod job;
 pub mod job_event;
 pub mod model;
 pub mod rollout;
+pub mod run;
 pub mod sampling;
 pub mod score;
 pub mod search;

@@ -53,6 +53,8 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Number of weights; an adapter counts its own only.
     pub parameters: u64,
+    /// Bytes of the matrices as they are held; those that are read in place from a file count too.
+    pub memory_bytes: u64,
     /// `f32`, `bf16`, `f16` or the name of a quantisation.
     pub dtype: String,
     /// `cpu` or `cuda:0`.

@@ -3,14 +3,15 @@
 use axum::body::Body;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::{ApiError, CommonErrors, ErrorBody};
-use super::extract::{PathPart, Query, ReadyJobs};
+use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
+use super::extract::{Json, PathPart, Query, ReadyJobs};
 use super::models::Deleted;
 use super::upload::{bounded, broken_off, refuse_other_than_json_lines};
 use crate::domain::dataset::{DatasetInfo, DatasetKind};
-use crate::jobs::{JobsError, Page};
+use crate::jobs::{JobsError, Page, StoreError};
 
 /// Longest data set. It is read as a stream, so this bounds time and disk, not memory.
 const MAX_DATASET_BYTES: usize = 4 << 30;
@@ -48,6 +49,38 @@ pub(super) struct DatasetList {
     #[schema(example = "list")]
     object: &'static str,
     data: Vec<Dataset>,
+    has_more: bool,
+    /// For `cursor`; null on the last page.
+    next_cursor: Option<String>,
+}
+
+/// Rows to add, each as a line of an upload would have it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RowsRequest {
+    #[schema(value_type = Vec<Object>, min_items = 1)]
+    rows: Vec<Value>,
+}
+
+/// Which rows to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RowQuery {
+    /// Longest page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of rows as they were uploaded.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RowList {
+    #[schema(example = "list")]
+    object: &'static str,
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<Value>,
     has_more: bool,
     /// For `cursor`; null on the last page.
     next_cursor: Option<String>,
@@ -153,6 +186,53 @@ pub(super) async fn delete_dataset(
 ) -> Result<axum::Json<Deleted>, ApiError> {
     jobs.delete_dataset(&name).await?;
     Ok(axum::Json(Deleted { id: name, object: "dataset", deleted: true }))
+}
+
+/// Add rows to a data set
+///
+/// All of them or none; the data set is made if there is none. For rows that come one by one: the lines that are there are
+/// copied, so many rows are better uploaded at once. Jobs that read the data set keep the rows that it had.
+#[utoipa::path(
+    post, path = "/v1/datasets/{name}/rows", tag = "datasets", security(("api_key" = [])),
+    params(("name" = String, Path, description = "1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`")),
+    request_body = RowsRequest,
+    responses(
+        (status = 200, description = "The data set as it is now", body = Dataset),
+        (status = 507, description = "The server's disk is full", body = ErrorBody),
+        BodyErrors, CommonErrors,
+    )
+)]
+pub(super) async fn append_rows(
+    ReadyJobs(jobs): ReadyJobs,
+    PathPart(name): PathPart,
+    Json(RowsRequest { rows }): Json<RowsRequest>,
+) -> Result<axum::Json<Dataset>, ApiError> {
+    Ok(axum::Json(jobs.append_rows(&name, rows).await?.into()))
+}
+
+/// List a data set's rows
+#[utoipa::path(
+    get, path = "/v1/datasets/{name}/rows", tag = "datasets", security(("api_key" = [])),
+    params(("name" = String, Path, description = "The data set's name"), RowQuery),
+    responses(
+        (status = 200, description = "A page of rows, in the order of the lines", body = RowList),
+        (status = 404, description = "No data set has this name", body = ErrorBody),
+        (status = 422, description = "A parameter is unknown or invalid", body = ErrorBody),
+        CommonErrors,
+    )
+)]
+pub(super) async fn list_rows(
+    ReadyJobs(jobs): ReadyJobs,
+    PathPart(name): PathPart,
+    Query(RowQuery { limit, cursor }): Query<RowQuery>,
+) -> Result<axum::Json<RowList>, ApiError> {
+    let after = match cursor {
+        None => 0,
+        Some(cursor) => cursor.parse().map_err(|_| ApiError::from(StoreError::BadCursor))?,
+    };
+    let (data, has_more) = jobs.dataset_rows(&name, after, limit.unwrap_or(Page::DEFAULT)).await?;
+    let next_cursor = has_more.then(|| (after + data.len()).to_string());
+    Ok(axum::Json(RowList { object: "list", data, has_more, next_cursor }))
 }
 
 impl From<DatasetInfo> for Dataset {

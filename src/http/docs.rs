@@ -29,6 +29,7 @@ const DOCS_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; im
         (name = "completions", description = "Completions and chats in OpenAI's form"),
         (name = "rollouts", description = "What comes of other tokens in a response token's place"),
         (name = "searches", description = "Rollout-based search for the critical token"),
+        (name = "runs", description = "Rollouts and searches that go on in the background"),
         (name = "verify", description = "Grading of responses against reference answers"),
         (name = "models", description = "The loaded models, adapters and their roles"),
         (name = "text", description = "The model's tokenizer"),

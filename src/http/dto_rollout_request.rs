@@ -55,6 +55,10 @@ pub(super) struct RolloutsRequest {
     /// Answer with server-sent events as rollouts finish.
     #[serde(default)]
     pub(super) stream: bool,
+    /// Answer at once, and go on drawing whoever looks: the answer is the run, whose events tell how it goes. Needs a
+    /// `trace_id`.
+    #[serde(default)]
+    pub(super) background: bool,
     /// Store the rollouts with their trace.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -136,9 +140,10 @@ pub(super) struct SamplingRequest {
     top_k: Option<usize>,
     #[schema(default = 0.0, minimum = 0, maximum = 1)]
     min_p: Option<f64>,
-    /// Most tokens after the forced one. All samples of a request, or of a round of a search, may have 4,194,304 in all.
+    /// Most tokens after the forced one. Default: 1024, or what the model's context leaves where that is less. All samples
+    /// of a request, or of a round of a search, may have 4,194,304 in all.
     #[schema(default = 1024, minimum = 1)]
-    max_tokens: Option<usize>,
+    pub(super) max_tokens: Option<usize>,
     /// Texts that end a rollout. Default: `"\n\nQuestion:"`.
     #[schema(max_items = 16)]
     stop: Option<Vec<String>>,
@@ -226,6 +231,7 @@ impl TryFrom<RolloutsRequest> for RolloutInput {
             (request.prompt, request.messages, request.prompt_token_ids),
             (request.response, request.response_token_ids),
         )?;
+        let fit_context = request.sampling.max_tokens.is_none();
         let plan = RolloutPlan {
             position: request.position,
             model: request.model,
@@ -235,7 +241,7 @@ impl TryFrom<RolloutsRequest> for RolloutInput {
             sampling: request.sampling.into(),
         };
         plan.check().map_err(|PlanError { field, message }| ApiError::invalid(field, "out_of_range", message))?;
-        Ok(Self { source, answer: request.answer.map(answer).transpose()?, plan, save: request.save })
+        Ok(Self { source, answer: request.answer.map(answer).transpose()?, plan, fit_context, save: request.save })
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct RolloutsDto {
     answer: String,
     sampling: RolloutSamplingDto,
     alternatives_source: AlternativesSourceDto,
+    /// Whether it was ended before all was drawn: short rollouts are drawn first, so its rates lean to them.
+    stopped: bool,
     /// The response's own token.
     original: OriginalDto,
     alternatives: Vec<AlternativeDto>,
@@ -215,6 +217,7 @@ impl From<RolloutSet> for RolloutsDto {
             answer,
             sampling,
             alternatives_source,
+            stopped,
             original,
             alternatives,
             with_token,
@@ -232,6 +235,7 @@ impl From<RolloutSet> for RolloutsDto {
             answer,
             sampling: sampling.into(),
             alternatives_source: alternatives_source.into(),
+            stopped,
             original: original.into(),
             alternatives: alternatives.into_iter().map(AlternativeDto::from).collect(),
             with_token: with_token.into(),

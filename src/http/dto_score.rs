@@ -6,9 +6,11 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::extract::parse_json;
+use super::models::RolesDto;
 use crate::analysis::{ChatMessage, MAX_BETA, MAX_TOP, MAX_WATCHED, PromptInput, ResponseInput, ScoreInput};
 use crate::domain::critical::CriticalRule;
 use crate::domain::invariants::{Defect, check_tags};
+use crate::domain::model::Roles;
 
 const DEFAULT_THRESHOLD: f64 = 0.05;
 const MAX_TRAJECTORIES: usize = 256;
@@ -52,6 +54,8 @@ pub(super) struct ScoreRequest {
     /// The reference answer; adds a verdict to the trace.
     #[schema(example = "12")]
     answer: Option<String>,
+    /// Which models contrast in this score, by their ids; without it, those that have the roles.
+    models: Option<RolesDto>,
     /// The contrast's strength: s_t is the softmax of (1 + beta) log p - beta log q.
     #[serde(default = "default_beta")]
     #[schema(default = 1.0, minimum = 0, maximum = 10)]
@@ -200,6 +204,7 @@ impl TryFrom<ScoreRequest> for ScoreInput {
             prompt: prompt(request.prompt, request.messages, request.prompt_token_ids)?,
             response: response(request.response, request.response_token_ids)?,
             answer: request.answer.map(answer).transpose()?,
+            models: request.models.map(Roles::from),
             beta: request.beta,
             top_logprobs: request.top_logprobs as usize,
             token_ids: request.token_ids,

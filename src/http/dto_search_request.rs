@@ -62,6 +62,10 @@ pub(super) struct SearchRequest {
     /// Answer with server-sent events as rollouts finish.
     #[serde(default)]
     pub(super) stream: bool,
+    /// Answer at once, and go on drawing whoever looks: the answer is the run, whose events tell how it goes. Needs a
+    /// `trace_id`.
+    #[serde(default)]
+    pub(super) background: bool,
     /// Store the search with its trace.
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -100,6 +104,7 @@ impl TryFrom<SearchRequest> for SearchInput {
     type Error = ApiError;
 
     fn try_from(request: SearchRequest) -> Result<Self, ApiError> {
+        let fit_context = request.sampling.max_tokens.is_none();
         let settings = SearchSettings {
             samples: request.samples.unwrap_or(DEFAULT_SAMPLES),
             tail: request.tail.unwrap_or(DEFAULT_TAIL),
@@ -129,6 +134,7 @@ impl TryFrom<SearchRequest> for SearchInput {
             answer: request.answer.map(answer).transpose()?,
             model: request.model,
             settings,
+            fit_context,
             save: request.save,
         })
     }

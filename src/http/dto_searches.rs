@@ -99,7 +99,8 @@ struct CriticalTokenDto {
 }
 
 /// `found`: the rule holds at `critical`. `no_critical`: no position satisfies it. `last_zero`: no position satisfies
-/// it, and `critical` is the fallback. `budget_spent`: `critical` is the likeliest answer so far.
+/// it, and `critical` is the fallback. `budget_spent`, and `stopped` where somebody ended it: `critical` is the likeliest
+/// answer so far.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = SearchReason)]
@@ -108,6 +109,7 @@ enum ReasonDto {
     NoCritical,
     LastZero,
     BudgetSpent,
+    Stopped,
 }
 
 /// A position that was looked at.
@@ -223,7 +225,7 @@ pub(super) struct SearchSummaryDto {
 impl From<SearchEvent> for SearchEventDto {
     fn from(event: SearchEvent) -> Self {
         match event {
-            SearchEvent::Summary(SearchSummary { round, drawing, progress }) => {
+            SearchEvent::Summary(SearchSummary { round, drawing, progress, so_far: _ }) => {
                 let SearchProgress { leading, confidence, samples, generated_tokens, exhaustive_tokens } = progress;
                 Self::Summary(SearchSummaryDto {
                     round,
@@ -274,6 +276,7 @@ impl From<SearchRecord> for SearchDto {
                 Reason::NoCritical => ReasonDto::NoCritical,
                 Reason::LastZero => ReasonDto::LastZero,
                 Reason::BudgetSpent => ReasonDto::BudgetSpent,
+                Reason::Stopped => ReasonDto::Stopped,
             },
             confidence,
             positions: positions.into_iter().map(SearchPositionDto::from).collect(),

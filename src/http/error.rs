@@ -162,9 +162,11 @@ impl From<AnalysisError> for ApiError {
                     RecordKind::Trace => "trace_not_found",
                     RecordKind::Rollouts => "rollouts_not_found",
                     RecordKind::Search => "search_not_found",
+                    RecordKind::Run => "run_not_found",
                 };
                 Self::new(StatusCode::NOT_FOUND, code, shortened(&text))
             }
+            AnalysisError::RunOver { id: _, state: _ } => Self::new(StatusCode::CONFLICT, "run_state", text),
             AnalysisError::Upload(_) => Self::upload_broke_off(),
             AnalysisError::Internal(cause) => Self::internal(&cause),
         }

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{ApiError, shortened};
 use super::state::AppState;
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, Runs};
 use crate::jobs::Jobs;
 
 /// Time for a client to send a body.
@@ -25,6 +25,17 @@ impl FromRequestParts<AppState> for Ready {
 
     async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         state.analysis().cloned().map(Self).ok_or_else(ApiError::models_not_ready)
+    }
+}
+
+/// The use cases of runs in the background, or `models_not_ready` while the models are loading.
+pub(super) struct ReadyRuns(pub(super) Runs);
+
+impl FromRequestParts<AppState> for ReadyRuns {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        state.runs().cloned().map(Self).ok_or_else(ApiError::models_not_ready)
     }
 }
 

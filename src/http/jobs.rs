@@ -13,9 +13,6 @@ use super::extract::{Json, PathPart, Query, ReadyJobs};
 use super::sse;
 use crate::jobs::{JobFilter, JobInput, JobPage, Jobs, Page, StoredJob};
 
-/// What a client that comes back has seen last.
-const LAST_EVENT_ID: &str = "last-event-id";
-
 /// Which jobs to list; every filter that is given must hold.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -162,14 +159,7 @@ pub(super) async fn job_events(
     PathPart(id): PathPart,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = match headers.get(LAST_EVENT_ID) {
-        None => 0,
-        Some(value) => {
-            let number = value.to_str().ok().and_then(|value| value.trim().parse().ok()).filter(|number| *number >= 0);
-            let message = "Last-Event-ID must be the id of an event";
-            number.ok_or_else(|| ApiError::invalid("Last-Event-ID", "invalid_value", message))?
-        }
-    };
+    let after = sse::last_seen(&headers)?;
     let events = jobs.events(&id, after).await?;
     let events = events.map(|event| event.map(|event| (event.seq, JobEventDto::from(event))).map_err(ApiError::from));
     Ok(sse::numbered(events))

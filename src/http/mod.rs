@@ -16,6 +16,7 @@ mod dto_job_plan;
 mod dto_jobs;
 mod dto_rollout_request;
 mod dto_rollouts;
+mod dto_runs;
 mod dto_score;
 mod dto_search_request;
 mod dto_searches;
@@ -32,6 +33,7 @@ mod models;
 mod observe;
 mod page;
 mod rollouts;
+mod runs;
 mod score;
 mod searches;
 mod security;
@@ -73,6 +75,10 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts::get_rollouts))
         .routes(routes!(searches::search))
         .routes(routes!(searches::get_search))
+        .routes(routes!(runs::list_runs))
+        .routes(routes!(runs::get_run))
+        .routes(routes!(runs::cancel_run))
+        .routes(routes!(runs::run_events))
         .routes(routes!(verify::verify))
         .routes(routes!(models::list_models))
         .routes(routes!(models::load_adapter))
@@ -86,6 +92,7 @@ fn keyed_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(traces::export_trace))
         .routes(routes!(datasets::list_datasets))
         .routes(routes!(datasets::put_dataset, datasets::get_dataset, datasets::delete_dataset))
+        .routes(routes!(datasets::append_rows, datasets::list_rows))
         .routes(routes!(jobs::submit_job, jobs::list_jobs))
         .routes(routes!(jobs::get_job))
         .routes(routes!(jobs::cancel_job))

@@ -38,6 +38,8 @@ pub(super) struct Model {
     architecture: String,
     /// Number of weights; an adapter counts its own only.
     parameters: u64,
+    /// Bytes of its matrices as they are held; those that are read in place from a file count too.
+    memory_bytes: u64,
     #[schema(example = "bf16")]
     dtype: String,
     #[schema(example = "cpu")]
@@ -94,7 +96,7 @@ pub(super) struct Deleted {
 }
 
 /// Which models contrast.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Roles)]
 pub(super) struct RolesDto {
@@ -204,9 +206,14 @@ pub(super) async fn set_roles(
     Ready(analysis): Ready,
     Json(roles): Json<RolesDto>,
 ) -> Result<axum::Json<RolesDto>, ApiError> {
-    let RolesDto { positive, negative } = roles;
-    let roles = analysis.set_roles(Roles { positive, negative }).await?;
+    let roles = analysis.set_roles(roles.into()).await?;
     Ok(axum::Json(roles.into()))
+}
+
+impl From<RolesDto> for Roles {
+    fn from(RolesDto { positive, negative }: RolesDto) -> Self {
+        Self { positive, negative }
+    }
 }
 
 impl From<Roles> for RolesDto {
@@ -227,7 +234,19 @@ impl From<Role> for RoleName {
 
 impl From<ModelInfo> for Model {
     fn from(info: ModelInfo) -> Self {
-        let ModelInfo { id, roles, kind, architecture, parameters, dtype, device, sha256, max_context, created } = info;
+        let ModelInfo {
+            id,
+            roles,
+            kind,
+            architecture,
+            parameters,
+            memory_bytes,
+            dtype,
+            device,
+            sha256,
+            max_context,
+            created,
+        } = info;
         Self {
             id,
             object: "model",
@@ -241,6 +260,7 @@ impl From<ModelInfo> for Model {
             },
             architecture,
             parameters,
+            memory_bytes,
             dtype,
             device,
             sha256,

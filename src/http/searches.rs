@@ -6,10 +6,12 @@
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
+use super::dto_runs::Run;
 use super::dto_search_request::SearchRequest;
 use super::dto_searches::{SearchDto, SearchEventDto};
 use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
-use super::extract::{Json, PathPart, Ready};
+use super::extract::{Json, PathPart, Ready, ReadyRuns};
+use super::runs::{accepted, not_both};
 use super::sse;
 use crate::analysis::SearchInput;
 
@@ -17,7 +19,7 @@ use crate::analysis::SearchInput;
 ///
 /// Lets the model complete the response from after its tokens, grades the completions, and finds the first token after
 /// which none is right and hope never comes back. With `stream` the answer is server-sent events, each a `SearchEvent`,
-/// and `[DONE]`.
+/// and `[DONE]`. With `background` it is a run, which goes on by itself.
 #[utoipa::path(
     post, path = "/v1/searches", tag = "searches", security(("api_key" = [])),
     request_body = SearchRequest,
@@ -25,14 +27,24 @@ use crate::analysis::SearchInput;
         (status = 200, description = "The search, or its events as they happen", content(
             (SearchDto = "application/json"), (SearchEventDto = "text/event-stream")
         )),
+        (status = 202, description = "The run in the background, which `Location` names", body = Run,
+         headers(("location" = String, description = "The run's path"))),
         (status = 404, description = "No trace or no model has this name", body = ErrorBody),
         (status = 429, description = "The queue is full; ask again after `Retry-After` seconds", body = ErrorBody),
         BodyErrors, CommonErrors,
     )
 )]
-pub(super) async fn search(Ready(analysis): Ready, Json(request): Json<SearchRequest>) -> Result<Response, ApiError> {
-    let stream = request.stream;
+pub(super) async fn search(
+    Ready(analysis): Ready,
+    ReadyRuns(runs): ReadyRuns,
+    Json(request): Json<SearchRequest>,
+) -> Result<Response, ApiError> {
+    let (stream, background) = (request.stream, request.background);
+    not_both(stream, background)?;
     let input = SearchInput::try_from(request)?;
+    if background {
+        return Ok(accepted(runs.search(input).await?));
+    }
     if !stream {
         return Ok(axum::Json(SearchDto::from(analysis.finished_search(input).await?)).into_response());
     }

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
@@ -12,6 +13,8 @@ use serde::Serialize;
 
 use super::error::ApiError;
 
+/// What a client that comes back has seen last.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// Between two comments that keep proxies from closing a quiet connection.
 const PING: Duration = Duration::from_secs(15);
 
@@ -48,6 +51,14 @@ pub(super) fn numbered<T: Serialize + Send + 'static>(
         .chain(stream::once(std::future::ready(Event::default().data("[DONE]"))))
         .map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::new().interval(PING).text("ping")).into_response()
+}
+
+/// The number of the last event that a client has seen, from its `Last-Event-ID`; 0 without one.
+pub(super) fn last_seen(headers: &HeaderMap) -> Result<i64, ApiError> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(0) };
+    let number = value.to_str().ok().and_then(|value| value.trim().parse().ok()).filter(|number| *number >= 0);
+    let message = "Last-Event-ID must be the id of an event";
+    number.ok_or_else(|| ApiError::invalid("Last-Event-ID", "invalid_value", message))
 }
 
 fn data<T: Serialize>(item: &T) -> Event {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::auth::ApiKeys;
 use super::metrics::Metrics;
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, Runs};
 use crate::jobs::Jobs;
 
 /// The HTTP room's part of the configuration.
@@ -29,7 +29,7 @@ pub struct AppState(Arc<Shared>);
 
 struct Shared {
     options: HttpOptions,
-    rooms: OnceLock<(Analysis, Jobs)>,
+    rooms: OnceLock<(Analysis, Runs, Jobs)>,
     metrics: Metrics,
 }
 
@@ -40,18 +40,22 @@ impl AppState {
     }
 
     /// Opens the model routes. The first call counts; models are not exchanged as a whole while serving.
-    pub fn open(&self, analysis: Analysis, jobs: Jobs) {
-        if self.0.rooms.set((analysis, jobs)).is_err() {
+    pub fn open(&self, analysis: Analysis, runs: Runs, jobs: Jobs) {
+        if self.0.rooms.set((analysis, runs, jobs)).is_err() {
             tracing::warn!("the model routes are open already");
         }
     }
 
     pub(super) fn analysis(&self) -> Option<&Analysis> {
-        self.0.rooms.get().map(|(analysis, _)| analysis)
+        self.0.rooms.get().map(|(analysis, ..)| analysis)
+    }
+
+    pub(super) fn runs(&self) -> Option<&Runs> {
+        self.0.rooms.get().map(|(_, runs, _)| runs)
     }
 
     pub(super) fn jobs(&self) -> Option<&Jobs> {
-        self.0.rooms.get().map(|(_, jobs)| jobs)
+        self.0.rooms.get().map(|(.., jobs)| jobs)
     }
 
     pub(super) fn keys(&self) -> &ApiKeys {

@@ -12,7 +12,9 @@ use super::error::{ApiError, CommonErrors, ErrorBody};
 use super::extract::{PathPart, Query, Ready};
 use super::models::Deleted;
 use super::upload::{bounded, broken_off, require_json_lines};
-use crate::analysis::{AnalysisError, Export, ExportFormat, ImportReport, Page, TraceFilter, TracePage};
+use crate::analysis::{
+    AnalysisError, Export, ExportFormat, ImportReport, Page, TraceFilter, TraceOrder, TracePage, TraceQuery, TraceSort,
+};
 
 /// Longest import. It is read as a stream, so this bounds time and disk, not memory.
 const MAX_IMPORT_BYTES: usize = 1 << 30;
@@ -32,6 +34,19 @@ pub(super) struct ListQuery {
     has_critical: Option<bool>,
     /// One of the trace's labels.
     tag: Option<String>,
+    /// Unix seconds: made then or later.
+    created_after: Option<i64>,
+    /// Unix seconds: made before then.
+    created_before: Option<i64>,
+    /// What to order by. Equals come newest first, and traces without scores last.
+    #[serde(default)]
+    #[param(inline)]
+    sort: SortName,
+    #[param(inline)]
+    #[serde(default)]
+    order: OrderName,
+    /// How many of the first ones to leave out; not with a cursor.
+    offset: Option<usize>,
     /// Longest page.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<usize>,
@@ -39,12 +54,32 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// A page of traces, newest first.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SortName {
+    #[default]
+    Created,
+    /// The lowest s_t of the trace.
+    MinScore,
+    CriticalCount,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum OrderName {
+    #[default]
+    Desc,
+    Asc,
+}
+
+/// A page of traces.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TraceList {
     #[schema(example = "list")]
     object: &'static str,
     data: Vec<TraceSummaryDto>,
+    /// Traces that pass the filters, on all pages.
+    total: u64,
     has_more: bool,
     /// For `cursor`; null on the last page.
     next_cursor: Option<String>,
@@ -97,7 +132,7 @@ struct ImportLineError {
 #[utoipa::path(
     get, path = "/v1/traces", tag = "traces", security(("api_key" = [])), params(ListQuery),
     responses(
-        (status = 200, description = "A page of traces, newest first", body = TraceList),
+        (status = 200, description = "A page of traces, newest first unless asked otherwise", body = TraceList),
         (status = 422, description = "A filter is unknown or invalid", body = ErrorBody),
         CommonErrors,
     )
@@ -106,12 +141,10 @@ pub(super) async fn list_traces(
     Ready(analysis): Ready,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<TraceList>, ApiError> {
-    let ListQuery { verdict, model, q, has_critical, tag, limit, cursor } = query;
-    let filter = TraceFilter { verdict: verdict.map(VerdictStatusDto::into), model, q, has_critical, tag };
-    let page = Page { limit: limit.unwrap_or(Page::DEFAULT), cursor };
-    let TracePage { summaries, has_more, next_cursor } = analysis.traces(filter, page).await?;
+    let (query, page) = query.parts()?;
+    let TracePage { summaries, total, has_more, next_cursor } = analysis.traces(query, page).await?;
     let data = summaries.into_iter().map(TraceSummaryDto::from).collect();
-    Ok(axum::Json(TraceList { object: "list", data, has_more, next_cursor }))
+    Ok(axum::Json(TraceList { object: "list", data, total, has_more, next_cursor }))
 }
 
 /// Get a trace
@@ -196,6 +229,26 @@ pub(super) async fn import_traces(
         Ok(report) => Ok(axum::Json(report.into())),
         Err(AnalysisError::Upload(cause)) => Err(broken_off(cause)),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl ListQuery {
+    fn parts(self) -> Result<(TraceQuery, Page), ApiError> {
+        let Self { verdict, model, q, has_critical, tag, created_after, created_before, sort, order, .. } = self;
+        if self.cursor.is_some() && self.offset.is_some() {
+            let message = "offset does not go with cursor: each says where the page begins";
+            return Err(ApiError::invalid("offset", "conflicting_fields", message));
+        }
+        let verdict = verdict.map(VerdictStatusDto::into);
+        let filter = TraceFilter { verdict, model, q, has_critical, tag, created_after, created_before };
+        let by = match sort {
+            SortName::Created => TraceSort::Created,
+            SortName::MinScore => TraceSort::MinScore,
+            SortName::CriticalCount => TraceSort::CriticalCount,
+        };
+        let order = TraceOrder { by, ascending: order == OrderName::Asc };
+        let page = Page { limit: self.limit.unwrap_or(Page::DEFAULT), cursor: self.cursor };
+        Ok((TraceQuery { filter, order, offset: self.offset.unwrap_or_default() }, page))
     }
 }
 

@@ -54,7 +54,7 @@ pub use runner::run;
 pub use submit::{DryRun, JobInput};
 pub use trainer::{LocalTrainer, Trainer, TrainingWork};
 
-pub use crate::store::{Artifact, JobFilter, JobPage, Page, StoredJob};
+pub use crate::store::{Artifact, JobFilter, JobPage, Page, StoreError, StoredJob};
 
 use self::adapters::adapter_folder;
 use crate::analysis::Ids;
@@ -77,7 +77,7 @@ struct Shared {
     /// Jobs that this process works on.
     running: Mutex<HashMap<String, CancellationToken>>,
     /// Rung when something happens to a job here.
-    changed: Notify,
+    changed: Arc<Notify>,
     /// Cancelled when the process ends.
     stop: CancellationToken,
 }
@@ -92,7 +92,7 @@ impl Jobs {
             lease: Lease { holder: Ulid::generate().to_string(), length: LEASE },
             ids: Ids::default(),
             running: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
             stop,
         }))
     }

@@ -30,6 +30,15 @@ impl DatasetWriter {
     }
 }
 
+/// What a data set may take the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced<'a> {
+    /// Whatever has its name.
+    Any,
+    /// The data set with this file, or none.
+    Only(Option<&'a str>),
+}
+
 impl Store {
     /// Begins a data set under no name yet.
     pub async fn begin_dataset(&self) -> Result<DatasetWriter, StoreError> {
@@ -43,13 +52,15 @@ impl Store {
         Ok(DatasetWriter { file, part, hash: Sha256::new(), bytes: 0 })
     }
 
-    /// Gives a written data set its name; one that had it before is gone.
+    /// Gives a written data set its name; one that had it before is gone. `None`, and nothing is done, where the name has
+    /// another file by now than it is to replace.
     pub async fn finish_dataset(
         &self,
         writer: DatasetWriter,
         (name, created): (String, i64),
         (kind, rows): (DatasetKind, u64),
-    ) -> Result<DatasetInfo, StoreError> {
+        replaced: Replaced<'_>,
+    ) -> Result<Option<DatasetInfo>, StoreError> {
         let DatasetWriter { mut file, part, hash, bytes } = writer;
         let folder = self.files.datasets();
         let disk = |source| StoreError::Disk { path: folder.clone(), source };
@@ -66,6 +77,12 @@ impl Store {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let before = sqlx::query_scalar("SELECT file FROM datasets WHERE name = $1").bind(&info.name);
         let before: Option<String> = before.fetch_optional(&mut *transaction).await?;
+        if let Replaced::Only(expected) = replaced
+            && before.as_deref() != expected
+        {
+            remove(&folder.join(&file_name)).await;
+            return Ok(None);
+        }
         sqlx::query(
             "INSERT INTO datasets (name, file, body) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO UPDATE SET file = excluded.file, body = excluded.body",
@@ -79,7 +96,7 @@ impl Store {
         if let Some(before) = before {
             remove(&folder.join(before)).await;
         }
-        Ok(info)
+        Ok(Some(info))
     }
 
     /// What is known of a data set, and where its lines are.

@@ -26,8 +26,8 @@ pub enum StoreError {
     /// A file cannot be written or read.
     #[error("{} cannot be written or read: {source}", .path.display())]
     Disk { path: PathBuf, source: std::io::Error },
-    /// Another worker holds the job.
-    #[error("job {id:?} is held by another worker")]
+    /// Another worker holds the job or the run.
+    #[error("{id:?} is held by another worker")]
     LeaseLost { id: String },
     /// The cursor did not come from a list.
     #[error("the cursor is not one that a list gave")]

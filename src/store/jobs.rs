@@ -78,9 +78,7 @@ impl Store {
 
     /// A page of the jobs, newest first.
     pub async fn jobs(&self, filter: JobFilter, page: &Page) -> Result<JobPage, StoreError> {
-        if !(1..=Page::MAX).contains(&page.limit) {
-            return Err(StoreError::BadLimit { limit: page.limit, max: Page::MAX });
-        }
+        page.check()?;
         let mut query = QueryBuilder::<Sqlite>::new("SELECT id, record, config FROM jobs WHERE 1 = 1");
         if let Some(cursor) = &page.cursor {
             query.push(" AND id < ").push_bind(decode_cursor(cursor)?);
@@ -116,8 +114,7 @@ impl Store {
                  RETURNING id, record, config"
             }
         };
-        let now = milliseconds();
-        let query = sqlx::query_as(claimed).bind(&lease.holder).bind(now + lease.milliseconds()).bind(now);
+        let query = sqlx::query_as(claimed).bind(&lease.holder).bind(lease.until()).bind(milliseconds());
         let row: Option<Row> = query.fetch_optional(&self.pool).await?;
         row.map(parse).transpose()
     }
@@ -127,7 +124,7 @@ impl Store {
     pub async fn renew_lease(&self, id: &str, lease: &Lease) -> Result<bool, StoreError> {
         let query =
             sqlx::query_scalar("UPDATE jobs SET lease_until = $1 WHERE id = $2 AND holder = $3 RETURNING cancel")
-                .bind(milliseconds() + lease.milliseconds())
+                .bind(lease.until())
                 .bind(id)
                 .bind(&lease.holder);
         let cancel: Option<i64> = query.fetch_optional(&self.pool).await?;
@@ -184,8 +181,9 @@ impl Store {
 }
 
 impl Lease {
-    fn milliseconds(&self) -> i64 {
-        i64::try_from(self.length.as_millis()).unwrap_or(i64::MAX / 2)
+    /// When a lease that is taken now runs out, in Unix milliseconds.
+    pub(super) fn until(&self) -> i64 {
+        milliseconds() + i64::try_from(self.length.as_millis()).unwrap_or(i64::MAX / 2)
     }
 }
 
@@ -204,7 +202,7 @@ fn parse((id, record, config): Row) -> Result<StoredJob, StoreError> {
     }
 }
 
-fn milliseconds() -> i64 {
+pub(super) fn milliseconds() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
 }

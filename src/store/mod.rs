@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod job_events;
 mod jobs;
+mod runs;
 mod sweep;
 mod traces;
 
@@ -20,11 +21,12 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use attachments::{Attachment, AttachmentKind, AttachmentRow, Key};
-pub use datasets::DatasetWriter;
+pub use datasets::{DatasetWriter, Replaced};
 pub use error::StoreError;
 pub use files::{Artifact, JobFolder};
 pub use jobs::{Claim, JobFilter, JobPage, Lease, StoredJob};
-pub use traces::{Page, TraceFilter, TracePage, TraceRecord};
+pub use runs::{RunFilter, RunPage, StoredRun};
+pub use traces::{Page, TraceFilter, TraceOrder, TracePage, TraceQuery, TraceRecord, TraceSort};
 
 use self::files::Files;
 

@@ -49,7 +49,10 @@ async fn insert(store: &Store, trace: &Trace) {
 }
 
 async fn found(store: &Store, filter: TraceFilter) -> Vec<String> {
-    let page = store.traces(&filter, &Page { limit: 100, cursor: None }).await.unwrap();
+    let page = store
+        .traces(&TraceQuery { filter: filter.clone(), ..Default::default() }, &Page { limit: 100, cursor: None })
+        .await
+        .unwrap();
     page.summaries
         .into_iter()
         .map(|summary| summary.id.trim_start_matches("trace_0").trim_start_matches('0').into())
@@ -132,7 +135,7 @@ async fn pages_neither_repeat_nor_miss_while_traces_come_and_go() {
     }
     let filter = TraceFilter::default();
     let mut page = Page { limit: 10, cursor: None };
-    let first = store.traces(&filter, &page).await.unwrap();
+    let first = store.traces(&TraceQuery { filter: filter.clone(), ..Default::default() }, &page).await.unwrap();
     assert!(first.has_more);
     // A newer one arrives, one that was shown goes, and the one at the page's edge goes.
     insert(&store, &trace(999, "p", "r")).await;
@@ -142,7 +145,7 @@ async fn pages_neither_repeat_nor_miss_while_traces_come_and_go() {
     let mut seen = first.summaries;
     page.cursor = first.next_cursor;
     while page.cursor.is_some() {
-        let next = store.traces(&filter, &page).await.unwrap();
+        let next = store.traces(&TraceQuery { filter: filter.clone(), ..Default::default() }, &page).await.unwrap();
         assert_eq!(next.has_more, next.next_cursor.is_some());
         seen.extend(next.summaries);
         page.cursor = next.next_cursor;
@@ -150,7 +153,10 @@ async fn pages_neither_repeat_nor_miss_while_traces_come_and_go() {
     let ids: Vec<String> = seen.into_iter().map(|summary| summary.id).collect();
     assert_eq!(ids, (1..=25).rev().map(|n| format!("trace_{:026}", n * 2)).collect::<Vec<_>>());
 
-    let exact = store.traces(&filter, &Page { limit: 24, cursor: None }).await.unwrap();
+    let exact = store
+        .traces(&TraceQuery { filter: filter.clone(), ..Default::default() }, &Page { limit: 24, cursor: None })
+        .await
+        .unwrap();
     assert_eq!((exact.summaries.len(), exact.has_more, exact.next_cursor), (24, false, None));
 }
 
@@ -159,11 +165,11 @@ async fn bad_pages_are_refused() {
     let store = Store::in_memory().await.unwrap();
     for limit in [0, 101] {
         let page = Page { limit, cursor: None };
-        assert!(matches!(store.traces(&TraceFilter::default(), &page).await, Err(StoreError::BadLimit { .. })));
+        assert!(matches!(store.traces(&TraceQuery::default(), &page).await, Err(StoreError::BadLimit { .. })));
     }
     for cursor in ["", "x", "abc", "zz", "ff", "é", &"a".repeat(300)] {
         let page = Page { limit: 1, cursor: Some(cursor.into()) };
-        assert!(matches!(store.traces(&TraceFilter::default(), &page).await, Err(StoreError::BadCursor)), "{cursor}");
+        assert!(matches!(store.traces(&TraceQuery::default(), &page).await, Err(StoreError::BadCursor)), "{cursor}");
     }
 }
 
@@ -201,7 +207,7 @@ async fn an_unusable_path_and_a_newer_database_say_so() {
     .unwrap();
     store.close().await;
     let error = Store::open(StoreOptions { path }).await.unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 999, known: 20, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 999, known: 30, .. }), "{error:?}");
 }
 
 fn rollouts(number: u32, trace: &Trace) -> RolloutSet {
@@ -216,6 +222,7 @@ fn rollouts(number: u32, trace: &Trace) -> RolloutSet {
         answer: "1".into(),
         sampling: RolloutSampling::default(),
         alternatives_source: AlternativesSource::Given,
+        stopped: false,
         original: Group::new(token, None),
         alternatives: vec![],
         with_token: Pool::default(),

@@ -27,6 +27,44 @@ pub struct TraceFilter {
     pub q: Option<String>,
     pub has_critical: Option<bool>,
     pub tag: Option<String>,
+    /// Unix seconds: this one or later.
+    pub created_after: Option<i64>,
+    /// Unix seconds: before this one.
+    pub created_before: Option<i64>,
+}
+
+/// What a list of traces is ordered by. Equals come newest first; what has no number comes last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TraceSort {
+    #[default]
+    Created,
+    /// The lowest score of any token.
+    MinScore,
+    CriticalCount,
+}
+
+/// The order of a list of traces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TraceOrder {
+    pub by: TraceSort,
+    pub ascending: bool,
+}
+
+/// Which traces to list, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceQuery {
+    pub filter: TraceFilter,
+    pub order: TraceOrder,
+    /// How many of the first ones to leave out, in a list that no cursor begins.
+    pub offset: usize,
+}
+
+/// Where a page of a list begins, by the order of the list.
+enum Begin {
+    /// Behind a trace, in a list by time: traces that come or go meanwhile neither repeat nor hide others.
+    Behind(String),
+    /// So many traces from the first one.
+    Offset(i64),
 }
 
 /// Which part of a list to give.
@@ -38,10 +76,12 @@ pub struct Page {
     pub cursor: Option<String>,
 }
 
-/// A part of a list, newest first.
+/// A part of a list of traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TracePage {
     pub summaries: Vec<TraceSummary>,
+    /// Traces that pass the filter, on all pages.
+    pub total: u64,
     pub has_more: bool,
     /// Set exactly when there is more.
     pub next_cursor: Option<String>,
@@ -50,6 +90,14 @@ pub struct TracePage {
 impl Page {
     pub const DEFAULT: usize = 20;
     pub const MAX: usize = 100;
+
+    /// Refuses a page of another length.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match (1..=Page::MAX).contains(&self.limit) {
+            true => Ok(()),
+            false => Err(StoreError::BadLimit { limit: self.limit, max: Page::MAX }),
+        }
+    }
 }
 
 impl Default for Page {
@@ -151,35 +199,85 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// A page of the traces that pass the filter, newest first. Traces that come or go meanwhile neither repeat nor hide
-    /// others, for a page begins behind the last id of the one before.
-    pub async fn traces(&self, filter: &TraceFilter, page: &Page) -> Result<TracePage, StoreError> {
-        if !(1..=Page::MAX).contains(&page.limit) {
-            return Err(StoreError::BadLimit { limit: page.limit, max: Page::MAX });
-        }
+    /// A page of the traces that pass the filter.
+    pub async fn traces(&self, wanted: &TraceQuery, page: &Page) -> Result<TracePage, StoreError> {
+        page.check()?;
+        let TraceQuery { filter, order, offset } = wanted;
+        let begin = match &page.cursor {
+            None => Begin::Offset(i64::try_from(*offset).unwrap_or(i64::MAX)),
+            Some(cursor) => Begin::read(cursor, *order)?,
+        };
         let mut query = QueryBuilder::<Sqlite>::new("SELECT id, summary FROM traces WHERE 1 = 1");
-        if let Some(cursor) = &page.cursor {
-            query.push(" AND id < ").push_bind(decode_cursor(cursor)?);
-        }
         push_filter(&mut query, filter);
+        if let Begin::Behind(id) = &begin {
+            query.push(if order.ascending { " AND id > " } else { " AND id < " }).push_bind(id.clone());
+        }
+        query.push(order.clause());
         // One more than asked for tells whether there is more.
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit as i64 + 1);
+        query.push(" LIMIT ").push_bind(page.limit as i64 + 1);
+        if let Begin::Offset(offset) = begin {
+            query.push(" OFFSET ").push_bind(offset);
+        }
+        let mut count = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM traces WHERE 1 = 1");
+        push_filter(&mut count, filter);
+        let total: i64 = count.build_query_scalar().fetch_one(&self.pool).await?;
         let mut rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         let has_more = rows.len() > page.limit;
         rows.truncate(page.limit);
-        let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| encode_cursor(id));
+        let next_cursor = rows.last().filter(|_| has_more).map(|(id, _)| begin.behind(id, rows.len(), *order));
         let summaries = rows
             .into_iter()
             .map(|(id, json)| {
                 serde_json::from_str(&json).map_err(|error| StoreError::Damaged { id, reason: error.to_string() })
             })
             .collect::<Result<_, _>>()?;
-        Ok(TracePage { summaries, has_more, next_cursor })
+        Ok(TracePage { summaries, total: u64::try_from(total).unwrap_or_default(), has_more, next_cursor })
+    }
+}
+
+impl TraceOrder {
+    /// Ids sort by time.
+    fn clause(self) -> &'static str {
+        match (self.by, self.ascending) {
+            (TraceSort::Created, false) => " ORDER BY id DESC",
+            (TraceSort::Created, true) => " ORDER BY id",
+            (TraceSort::MinScore, false) => " ORDER BY min_score IS NULL, min_score DESC, id DESC",
+            (TraceSort::MinScore, true) => " ORDER BY min_score IS NULL, min_score, id DESC",
+            (TraceSort::CriticalCount, false) => " ORDER BY critical_count DESC, id DESC",
+            (TraceSort::CriticalCount, true) => " ORDER BY critical_count, id DESC",
+        }
+    }
+}
+
+impl Begin {
+    /// How the cursor of a place by number begins; no id does.
+    const OFFSET: &str = "+";
+
+    fn read(cursor: &str, order: TraceOrder) -> Result<Self, StoreError> {
+        let text = decode_cursor(cursor)?;
+        match (text.strip_prefix(Self::OFFSET), order.by) {
+            (Some(offset), _) => {
+                let offset = offset.parse().ok().filter(|offset| *offset >= 0);
+                offset.map(Self::Offset).ok_or(StoreError::BadCursor)
+            }
+            (None, TraceSort::Created) => Ok(Self::Behind(text)),
+            (None, TraceSort::MinScore | TraceSort::CriticalCount) => Err(StoreError::BadCursor),
+        }
+    }
+
+    /// The cursor of what follows a page of `rows` traces that ends with `id`.
+    fn behind(&self, id: &str, rows: usize, order: TraceOrder) -> String {
+        match (order.by, self) {
+            (TraceSort::MinScore | TraceSort::CriticalCount, Self::Offset(offset)) => {
+                encode_cursor(&format!("{}{}", Self::OFFSET, offset.saturating_add(rows as i64)))
+            }
+            (TraceSort::Created, _) | (_, Self::Behind(_)) => encode_cursor(id),
+        }
     }
 }
 
 fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &TraceFilter) {
-    let TraceFilter { verdict, model, q, has_critical, tag } = filter;
+    let TraceFilter { verdict, model, q, has_critical, tag, created_after, created_before } = filter;
     if let Some(verdict) = verdict {
         query.push(" AND verdict = ").push_bind(verdict.name());
     }
@@ -199,6 +297,12 @@ fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &TraceFilter) {
             query.push(" AND critical_count = 0");
         }
         None => {}
+    }
+    if let Some(after) = created_after {
+        query.push(" AND created >= ").push_bind(*after);
+    }
+    if let Some(before) = created_before {
+        query.push(" AND created < ").push_bind(*before);
     }
     if let Some(tag) = tag {
         query.push(" AND EXISTS (SELECT 1 FROM trace_tags WHERE trace_tags.trace_id = traces.id AND trace_tags.tag = ");

@@ -8,6 +8,10 @@ use crate::support::{Server, array, assert_refused, ok, refusal};
 
 const PROBLEM: &str = r#"{"question": "1 + 1?", "answer": "It is 2. #### 2"}"#;
 
+async fn post(server: &Server, path: &str, body: Value) -> reqwest::Response {
+    server.post(path, &body).await
+}
+
 async fn names(server: &Server) -> Vec<String> {
     let list = ok(server.get("/v1/datasets").await).await;
     array(&list["data"]).iter().map(|info| info["name"].as_str().unwrap().to_owned()).collect()
@@ -43,6 +47,49 @@ async fn a_data_set_is_stored_listed_replaced_and_deleted() {
     assert_eq!(ok(server.delete("/v1/datasets/b").await).await, deleted);
     assert_refused(&refusal(server.delete("/v1/datasets/b").await).await, 404, "dataset_not_found", None);
     assert_refused(&refusal(server.get("/v1/datasets/b").await).await, 404, "dataset_not_found", None);
+}
+
+#[tokio::test]
+async fn rows_are_added_and_listed() {
+    let server = Server::start().await;
+    let pair = |chosen: &str| json!({"prompt": "p", "chosen": chosen, "rejected": "b"});
+    let add = |rows: Value| post(&server, "/v1/datasets/pairs/rows", json!({"rows": rows}));
+    assert_eq!(ok(add(json!([pair("1")])).await).await["rows"], json!(1));
+    let info = ok(add(json!([pair("2"), pair("3")])).await).await;
+    assert_eq!((&info["rows"], &info["kind"]), (&json!(3), &json!("preferences")));
+    let first = ok(server.get("/v1/datasets/pairs/rows?limit=2").await).await;
+    assert_eq!(
+        (&first["data"], &first["has_more"], &first["next_cursor"]),
+        (&json!([pair("1"), pair("2")]), &json!(true), &json!("2"))
+    );
+    let rest = ok(server.get("/v1/datasets/pairs/rows?limit=2&cursor=2").await).await;
+    assert_eq!((&rest["data"], &rest["has_more"]), (&json!([pair("3")]), &json!(false)));
+
+    // A last line without its end is ended first; what was uploaded is kept as it is.
+    ok(server.upload("pairs", pair("1").to_string()).await).await;
+    assert_eq!(ok(add(json!([pair("2")])).await).await["rows"], json!(2));
+    assert_eq!(ok(server.get("/v1/datasets/pairs/rows").await).await["data"], json!([pair("1"), pair("2")]));
+
+    // Those that come at once are all kept.
+    let many: Vec<String> = (0..8).map(|n| format!("at once {n}")).collect();
+    let added = futures::future::join_all(many.iter().map(|chosen| add(json!([pair(chosen)])))).await;
+    assert!(added.iter().all(|response| response.status().is_success()));
+    assert_eq!(ok(server.get("/v1/datasets/pairs").await).await["rows"], json!(10));
+
+    for (rows, param) in [
+        (json!([]), "rows"),
+        (json!([pair("1"), {"prompt": "p"}]), "rows[1]"),
+        (json!([pair("1"), {"question": "q", "answer": "1"}]), "rows[1]"),
+        (json!([{"question": "q", "answer": "1"}]), "rows"),
+    ] {
+        assert_refused(&refusal(add(rows).await).await, 422, "invalid_value", Some(param));
+    }
+    assert_eq!(ok(server.get("/v1/datasets/pairs").await).await["rows"], json!(10));
+    let odd = post(&server, "/v1/datasets/a%20b/rows", json!({"rows": [pair("1")]})).await;
+    assert_refused(&refusal(odd).await, 422, "invalid_value", Some("name"));
+    for (path, status) in [("nobody/rows", 404), ("pairs/rows?cursor=x", 422), ("pairs/rows?limit=0", 422)] {
+        assert_eq!(refusal(server.get(&format!("/v1/datasets/{path}")).await).await.status, status, "{path}");
+    }
 }
 
 #[tokio::test]

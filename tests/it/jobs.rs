@@ -306,6 +306,13 @@ async fn a_job_that_keeps_ending_its_process_fails() {
     // As if it had been killed that often, each time before the first checkpoint.
     let url = format!("sqlite://{}", database.display());
     let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let let_go = || async {
+        let held = "SELECT COUNT(*) FROM jobs WHERE holder IS NOT NULL";
+        sqlx::query_scalar::<_, i64>(held).fetch_one(&pool).await.unwrap() == 0
+    };
+    while !let_go().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let statement =
         "UPDATE jobs SET record = json_set(record, '$.interruptions', 8) WHERE id = $1 AND state = 'running'";
     assert_eq!(sqlx::query(statement).bind(&id).execute(&pool).await.unwrap().rows_affected(), 1);

@@ -21,6 +21,7 @@ mod page;
 mod requests;
 mod rollouts;
 mod rooms;
+mod runs;
 mod score;
 mod searches;
 mod support;

@@ -16,11 +16,28 @@ async fn models_are_listed_as_openai_does_with_what_is_known_of_them() {
         list["data"][1],
         json!({
             "id": "pos", "object": "model", "created": 1_700_000_000, "owned_by": "linchpin", "role": "positive",
-            "roles": ["positive"], "kind": "adapter", "architecture": "llama", "parameters": 1000, "dtype": "f32",
+            "roles": ["positive"], "kind": "adapter", "architecture": "llama", "parameters": 1000, "memory_bytes": 4000, "dtype": "f32",
             "device": "cpu", "sha256": "sha-of-pos", "max_context": 512
         })
     );
     assert_eq!(list["data"][0]["role"], "base");
+}
+
+#[tokio::test]
+async fn a_score_may_name_who_contrasts() {
+    let server = Server::start().await;
+    let swapped = json!({"models": {"positive": "neg", "negative": "pos"}});
+    let trace = ok(server.score(swapped).await).await;
+    assert_eq!(
+        (&trace["models"]["positive"]["id"], &trace["models"]["negative"]["id"]),
+        (&json!("neg"), &json!("pos"))
+    );
+    let alone = ok(server.score(json!({"models": {"positive": null, "negative": null}})).await).await;
+    assert_eq!((&alone["models"]["positive"], &alone["tokens"][0]["score"]), (&Value::Null, &Value::Null));
+    assert_eq!(ok(server.get("/v1/roles").await).await, json!({"positive": "pos", "negative": "neg"}));
+    let unknown = json!({"models": {"positive": "pos", "negative": "who"}});
+    assert_refused(&refusal(server.score(unknown).await).await, 404, "model_not_found", Some("models.negative"));
+    assert_eq!(refusal(server.score(json!({"models": {"positive": "pos"}})).await).await.status, 422);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
+use crate::support::engine::MAX_CONTEXT;
 use crate::support::{Server, array, assert_refused, changed, events, keys, ok, refusal, until};
 
 /// Where the response has its `X`.
@@ -52,6 +53,7 @@ async fn the_answer_has_the_contracts_form() {
             "answer",
             "sampling",
             "alternatives_source",
+            "stopped",
             "original",
             "alternatives",
             "with_token",
@@ -246,7 +248,6 @@ async fn every_invalid_field_is_named() {
             "context_length_exceeded",
             "prompt",
         ),
-        (json!({"sampling": {}}), "context_length_exceeded", "sampling.max_tokens"),
         (json!({"sampling": {"max_tokens": 32, "top_p": 0}}), "out_of_range", "sampling.top_p"),
         (json!({"sampling": {"max_tokens": 32, "stop": ["a", ""]}}), "out_of_range", "sampling.stop[1]"),
         (json!({"sampling": {"n": 1}}), "unknown_field", "sampling.n"),
@@ -299,6 +300,18 @@ async fn every_invalid_field_is_named() {
     );
     server.engine.full.store(true, SeqCst);
     assert_refused(&refusal(post(&server, &trace, json!({"stream": true})).await).await, 429, "queue_full", None);
+}
+
+#[tokio::test]
+async fn the_default_length_is_what_the_context_leaves() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    let answer = ok(post(&server, &trace, json!({"sampling": {}})).await).await;
+    let before = trace["usage"]["prompt_tokens"].as_u64().unwrap() as usize + POSITION;
+    assert_eq!(answer["sampling"]["max_tokens"], json!(MAX_CONTEXT - before - 1));
+    let search = ok(server.post("/v1/searches", &json!({"trace_id": trace["id"]})).await).await;
+    let tokens = trace["usage"]["response_tokens"].as_u64().unwrap() as usize + before - POSITION;
+    assert_eq!(search["settings"]["sampling"]["max_tokens"], json!(MAX_CONTEXT - tokens));
 }
 
 #[tokio::test]

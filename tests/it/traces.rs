@@ -53,6 +53,57 @@ async fn filters_hold_together() {
     assert!(ids(&server, "?model=who").await.is_empty());
 }
 
+/// Every page of a list, by its cursors.
+async fn walked(server: &Server, query: &str) -> Vec<String> {
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = ok(server.get(&format!("/v1/traces?limit=2{query}{cursor}")).await).await;
+        assert_eq!(page["total"], json!(5));
+        seen.extend(page["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return seen,
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_ordered_counted_and_entered_at_any_place() {
+    let server = Server::start().await;
+    let mut made = Vec::new();
+    // The fake scores a byte by its number: the space is lowest.
+    for (response, k) in [("zz", 2), (" z", 1), ("z", 1), ("  ", 3), ("~~", 1)] {
+        let changes = json!({"response": response, "critical": {"rule": "lowest", "k": k}});
+        made.push(saved(&server, changes).await);
+    }
+    let rows = ok(server.get("/v1/traces").await).await;
+    let number = |id: &String, field: &str| {
+        let row = rows["data"].as_array().unwrap().iter().find(|row| row["id"] == json!(id)).unwrap();
+        row[field].as_f64().unwrap()
+    };
+    let newest: Vec<String> = made.iter().rev().cloned().collect();
+    assert_eq!(walked(&server, "").await, newest);
+    assert_eq!(walked(&server, "&order=asc").await, made);
+    for (sort, field) in [("min_score", "min_score"), ("critical_count", "critical_count")] {
+        // Sorting keeps equals newest first.
+        let mut expected = newest.clone();
+        expected.sort_by(|a, b| number(a, field).total_cmp(&number(b, field)));
+        assert_eq!(walked(&server, &format!("&sort={sort}&order=asc")).await, expected);
+        expected = newest.clone();
+        expected.sort_by(|a, b| number(b, field).total_cmp(&number(a, field)));
+        assert_eq!(walked(&server, &format!("&sort={sort}")).await, expected);
+    }
+    assert_eq!(ids(&server, "?offset=3&limit=1").await, newest[3..4]);
+    assert_eq!(ids(&server, "?offset=5").await, [] as [String; 0]);
+    let created = rows["data"][0]["created"].as_i64().unwrap();
+    assert_eq!(
+        ids(&server, &format!("?created_after={}&created_before={}", created - 60, created + 60)).await.len(),
+        5
+    );
+    assert!(ids(&server, &format!("?created_after={}", created + 60)).await.is_empty());
+    assert!(ids(&server, &format!("?created_before={}", created - 60)).await.is_empty());
+}
+
 #[tokio::test]
 async fn bad_queries_name_their_field() {
     let server = Server::start().await;
@@ -63,7 +114,13 @@ async fn bad_queries_name_their_field() {
         ("cursor=zz", "invalid_value", "cursor"),
         ("verdict=perhaps", "invalid_value", "verdict"),
         ("has_critical=2", "invalid_value", "has_critical"),
-        ("sort=asc", "unknown_field", "sort"),
+        ("sort=asc", "invalid_value", "sort"),
+        ("order=up", "invalid_value", "order"),
+        ("page=2", "unknown_field", "page"),
+        ("created_after=today", "invalid_value", "created_after"),
+        ("offset=-1", "invalid_value", "offset"),
+        ("offset=1&cursor=61", "conflicting_fields", "offset"),
+        ("sort=min_score&cursor=61", "invalid_value", "cursor"),
         ("limit=1&limit=2", "duplicate_field", "limit"),
     ] {
         let error = refusal(server.get(&format!("/v1/traces?{query}")).await).await;

@@ -9,6 +9,7 @@ mod run;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::runs::Conduct;
 use super::source::{Located, RolloutSource, drawing};
 use super::{Analysis, AnalysisError, RecordKind};
 use crate::domain::rollout::{AlternativesPlan, PlanError, Rollout, RolloutPlan, RolloutSet};
@@ -21,6 +22,8 @@ pub struct RolloutInput {
     /// The reference answer; `None` takes the trace's.
     pub answer: Option<String>,
     pub plan: RolloutPlan,
+    /// Whether `max_tokens` is lowered to what the model's context leaves: a default should not be refused.
+    pub fit_context: bool,
     /// Whether the rollouts are stored with their trace. Without a trace they are not stored.
     pub save: bool,
 }
@@ -65,7 +68,16 @@ impl Site {
 impl Analysis {
     /// Begins rollouts. What can be refused is refused here, before any event.
     pub async fn rollouts(&self, input: RolloutInput) -> Result<RolloutEvents, AnalysisError> {
-        let RolloutInput { source, answer, plan, save } = input;
+        self.conducted_rollouts(input, Conduct::default()).await
+    }
+
+    /// As [`Analysis::rollouts`], under somebody's conduct.
+    pub(super) async fn conducted_rollouts(
+        &self,
+        input: RolloutInput,
+        conduct: Conduct<RolloutSet>,
+    ) -> Result<RolloutEvents, AnalysisError> {
+        let RolloutInput { source, answer, mut plan, fit_context, save } = input;
         plan.check().map_err(|PlanError { field, message }| AnalysisError::invalid(field, message))?;
         let model = self.model_named(&plan.model)?.reference();
         let asked = match &plan.alternatives {
@@ -78,6 +90,9 @@ impl Analysis {
             | AlternativesPlan::Given(_) => model.clone(),
         };
         let site = self.site(source, answer, plan.position).await?;
+        if fit_context {
+            plan.sampling.max_tokens = self.fitting(&model, site.sequence.len() + 1, plan.sampling.max_tokens);
+        }
         // The engine says the same, but only once the alternatives are drawn.
         let longest = Fork { keep: site.sequence.len(), forced: Some(site.original), banned: None, samples: 0..1 };
         self.engine.check(&drawing(&model, (&site.sequence, site.prompt), vec![longest], &plan.sampling)).map_err(
@@ -86,7 +101,7 @@ impl Analysis {
                 AnalysisError::of_length(error, "sampling.max_tokens", text)
             },
         )?;
-        run::begin(self.clone(), run::Order { site, plan, model, asked, save }).await
+        run::begin(self.clone(), run::Order { site, plan, model, asked, save }, conduct).await
     }
 
     /// Draws rollouts to their end.

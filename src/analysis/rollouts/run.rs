@@ -1,17 +1,20 @@
 //! One request under way: choose the alternatives, draw after each, grade, count, store.
 //!
 //! The run is a stream that owns the engine's generation. Whoever drops it cancels what was not drawn, and as storing is
-//! its last step, nothing is left behind.
+//! its last step, nothing is left behind. Whoever stops it by its [`Conduct`] gets what was drawn until then, stored.
 
 mod choose;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
 
 use super::{RolloutEvent, RolloutEvents, Site, given};
-use crate::analysis::admission::{Place, admitted};
+use crate::analysis::admission::{Place, admitted, same_model};
+use crate::analysis::runs::Conduct;
 use crate::analysis::source::drawing;
 use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use crate::domain::model::ModelRef;
@@ -45,6 +48,8 @@ struct Run {
     plan: RolloutPlan,
     asked: ModelRef,
     set: RolloutSet,
+    /// Ends the run with what it has.
+    stop: CancellationToken,
     stage: Stage,
     /// Events that happened and were not given out yet.
     ready: VecDeque<RolloutEvent>,
@@ -75,10 +80,14 @@ struct Rolling {
 }
 
 /// A set before anything is drawn.
-fn empty_set(analysis: &Analysis, Order { site, plan, model, asked: _, save }: &Order) -> RolloutSet {
+fn empty_set(
+    analysis: &Analysis,
+    Order { site, plan, model, asked: _, save }: &Order,
+    id: Option<String>,
+) -> RolloutSet {
     let text = analysis.engine.text().piece(site.original);
     RolloutSet {
-        id: analysis.ids.next_rollouts(),
+        id: id.unwrap_or_else(|| analysis.ids.next_rollouts()),
         object: RolloutsObject::Rollouts,
         created: unix_seconds(),
         trace_id: site.trace_id.clone().filter(|_| *save),
@@ -87,6 +96,7 @@ fn empty_set(analysis: &Analysis, Order { site, plan, model, asked: _, save }: &
         answer: site.answer.clone(),
         sampling: plan.sampling.clone(),
         alternatives_source: plan.alternatives.source(),
+        stopped: false,
         original: Group::new(ForcedToken { id: site.original, text }, None),
         alternatives: Vec::new(),
         with_token: Pool::default(),
@@ -97,17 +107,31 @@ fn empty_set(analysis: &Analysis, Order { site, plan, model, asked: _, save }: &
 }
 
 /// Takes the first place in the engine's queue, and gives the stream of what follows.
-pub(super) async fn begin(analysis: Analysis, order: Order) -> Result<RolloutEvents, AnalysisError> {
-    let set = empty_set(&analysis, &order);
+pub(super) async fn begin(
+    analysis: Analysis,
+    order: Order,
+    conduct: Conduct<RolloutSet>,
+) -> Result<RolloutEvents, AnalysisError> {
+    let Conduct { id, stop, so_far, place } = conduct;
+    let known = so_far.is_some();
+    let set = match so_far {
+        Some(set) => {
+            same_model(&order.model, &set.model)?;
+            set
+        }
+        None => empty_set(&analysis, &order, id),
+    };
     let Order { site, plan, model: _, asked, save: _ } = order;
-    let mut run = Run { analysis, site, plan, asked, set, stage: Stage::Chosen, ready: VecDeque::new() };
-    if let AlternativesPlan::Given(tokens) = &run.plan.alternatives {
+    let mut run = Run { analysis, site, plan, asked, set, stop, stage: Stage::Chosen, ready: VecDeque::new() };
+    if known {
+        // The alternatives are chosen, and the next event asks for what is still to be drawn.
+    } else if let AlternativesPlan::Given(tokens) = &run.plan.alternatives {
         let (engine, tokens, original) = (run.analysis.engine.clone(), tokens.clone(), run.site.original);
         let ids = off_the_reactor(move || given::resolve(engine.text(), tokens, original)).await?;
         run.set.alternatives = ids.into_iter().map(|id| run.group(id, None)).collect();
-        run.roll(Place::First).await?;
+        run.roll(place).await?;
     } else {
-        let chosen = admitted(&*run.analysis.engine, run.choice(), &run.asked, Place::First).await?;
+        let chosen = admitted(&*run.analysis.engine, run.choice(), &run.asked, place).await?;
         run.stage = Stage::Choosing { events: chosen.events, samples: Vec::new() };
     }
     Ok(stream::try_unfold(run, Run::next).boxed())
@@ -129,6 +153,19 @@ impl Run {
         }
     }
 
+    /// Ends with what was drawn; without a single rollout there is nothing to keep.
+    async fn end_early(&mut self) -> Result<(), AnalysisError> {
+        self.stage = Stage::Ended;
+        if self.set.rollouts.is_empty() {
+            return Ok(());
+        }
+        self.set.stopped = true;
+        // The engine's own account comes at the end only.
+        self.set.usage.generated_tokens +=
+            self.set.rollouts.iter().map(|rollout| rollout.token_ids.len()).sum::<usize>();
+        self.keep().await
+    }
+
     fn group(&self, id: u32, drawn: Option<usize>) -> Group {
         Group::new(ForcedToken { id, text: self.analysis.engine.text().piece(id) }, drawn)
     }
@@ -137,6 +174,8 @@ impl Run {
     async fn roll(&mut self, place: Place) -> Result<(), AnalysisError> {
         let keep = self.site.sequence.len();
         let text = self.analysis.engine.text().clone();
+        let drawn: HashSet<(Option<usize>, usize)> =
+            self.set.rollouts.iter().map(|rollout| (rollout.alternative, rollout.index)).collect();
         let mut forks = Vec::new();
         let mut ending = Vec::new();
         let mut request = Vec::new();
@@ -149,15 +188,14 @@ impl Run {
                     (group.drawn.unwrap_or(1) * self.plan.samples, group.token.id)
                 }
             };
-            if samples == 0 {
-                continue;
-            }
-            if text.eos_ids().contains(&token) {
-                // The response ends here: there is nothing to draw, and every rollout is what was kept.
-                ending.push((alternative, samples));
-            } else {
-                request.push(Fork { keep, forced: Some(token), banned: None, samples: 0..samples });
-                forks.push(alternative);
+            for samples in missing(samples, |index| drawn.contains(&(alternative, index))) {
+                if text.eos_ids().contains(&token) {
+                    // The response ends here: there is nothing to draw, and every rollout is what was kept.
+                    ending.push((alternative, samples));
+                } else {
+                    request.push(Fork { keep, forced: Some(token), banned: None, samples });
+                    forks.push(alternative);
+                }
             }
         }
         let open: Vec<usize> = request.iter().map(|fork| fork.samples.len()).collect();
@@ -166,7 +204,11 @@ impl Run {
         } else {
             let request =
                 drawing(&self.set.model, (&self.site.sequence, self.site.prompt), request, &self.plan.sampling);
-            admitted(&*self.analysis.engine, request, &self.set.model, place).await?.events
+            let begun = admitted(&*self.analysis.engine, request, &self.set.model, place);
+            match self.stop.run_until_cancelled(begun).await {
+                Some(generation) => generation?.events,
+                None => return self.end_early().await,
+            }
         };
         let stride = (forks.len() / SUMMARIES).max(1);
         self.summarise();
@@ -175,7 +217,7 @@ impl Run {
             let end = Drawn { text: String::new(), token_ids: Vec::new(), finish: FinishReason::Eos };
             // A token that ends the sequence is spelled in no response.
             let graded = self.graded(alternative, 0, end, None).await?;
-            for index in 0..samples {
+            for index in samples {
                 self.add(Rollout { index, ..graded.clone() })?;
             }
         }
@@ -185,7 +227,10 @@ impl Run {
     /// Takes the engine's next word on the rollouts.
     async fn draw(&mut self) -> Result<(), AnalysisError> {
         let Stage::Rolling(rolling) = &mut self.stage else { return Ok(()) };
-        match rolling.events.try_next().await? {
+        let Some(next) = self.stop.run_until_cancelled(rolling.events.try_next()).await else {
+            return self.end_early().await;
+        };
+        match next? {
             Some(GenerationEvent::Forced { fork, logprob }) => {
                 let alternative = *rolling.forks.get(fork).ok_or_else(AnalysisError::unasked)?;
                 if let Some(group) = self.set.group_mut(alternative) {
@@ -273,7 +318,7 @@ impl Run {
         self.set.usage.generated_tokens += generated_tokens;
     }
 
-    /// Checks the whole, stores it, and ends.
+    /// Checks that all was drawn, and ends.
     async fn finish(&mut self) -> Result<(), AnalysisError> {
         let Stage::Rolling(Rolling { open, .. }) = std::mem::replace(&mut self.stage, Stage::Ended) else {
             return Err(AnalysisError::unasked());
@@ -281,6 +326,11 @@ impl Run {
         if open.iter().any(|open| *open > 0) {
             return Err(AnalysisError::unasked());
         }
+        self.keep().await
+    }
+
+    /// Stores the set, and tells of it.
+    async fn keep(&mut self) -> Result<(), AnalysisError> {
         self.set.settle();
         // What is wrong here is the engine's or the verifier's doing, and must not reach the store.
         let unsound = |defect| AnalysisError::Internal(format!("the new rollouts are unsound: {defect}"));
@@ -307,6 +357,18 @@ struct Drawn {
     text: String,
     token_ids: Vec<u32>,
     finish: FinishReason,
+}
+
+/// The numbers below `samples` that were not drawn yet, as ranges.
+fn missing(samples: usize, drawn: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for index in (0..samples).filter(|index| !drawn(*index)) {
+        match ranges.last_mut() {
+            Some(last) if last.end == index => last.end += 1,
+            Some(_) | None => ranges.push(index..index + 1),
+        }
+    }
+    ranges
 }
 
 /// Notes what a model says of a group's token. JSON has no infinity, so an impossible token has no number.

@@ -41,7 +41,7 @@ fn given(ids: &[u32]) -> AlternativesPlan {
 }
 
 fn of_trace(trace: &Trace, plan: RolloutPlan) -> RolloutInput {
-    RolloutInput { source: RolloutSource::Trace(trace.id.clone()), answer: None, plan, save: true }
+    RolloutInput { source: RolloutSource::Trace(trace.id.clone()), answer: None, plan, fit_context: false, save: true }
 }
 
 fn refusal<T>(outcome: Result<T, AnalysisError>) -> (String, String) {
@@ -282,7 +282,13 @@ async fn a_character_that_the_fork_parts_is_graded_whole() {
         GenerationEvent::Sample(Sample { fork: 0, number, tokens: vec![token], finish: FinishReason::Eos })
     };
     fixture.engine.will(vec![drawn(0, "√3"), drawn(1, "√4"), sample(1, 0, "3"), done(6, 0, 3)]);
-    let input = RolloutInput { source, answer: Some("2√3".to_owned()), plan: plan(5, given(&[65])), save: false };
+    let input = RolloutInput {
+        source,
+        answer: Some("2√3".to_owned()),
+        plan: plan(5, given(&[65])),
+        fit_context: false,
+        save: false,
+    };
     let set = fixture.analysis.finished_rollouts(input).await.unwrap();
     assert_eq!((set.rollouts[0].start, set.original.correct, set.original.samples), (4, 1, 2));
     let asked = fixture.engine.requests.lock().unwrap();
@@ -309,7 +315,13 @@ async fn rollouts_without_a_trace_are_not_stored() {
         response: ResponseInput::Text("aX".to_owned()),
     };
     fixture.engine.will(vec![sample(0, 0, " A: 18"), sample(0, 1, "1"), sample(1, 0, "1"), done(2, 0, 3)]);
-    let input = RolloutInput { source, answer: Some("18".to_owned()), plan: plan(1, given(&[65])), save: true };
+    let input = RolloutInput {
+        source,
+        answer: Some("18".to_owned()),
+        plan: plan(1, given(&[65])),
+        fit_context: false,
+        save: true,
+    };
     let set = fixture.analysis.finished_rollouts(input).await.unwrap();
     assert_eq!((set.trace_id.as_ref(), set.original.correct), (None, 1));
     assert_eq!(set.model, ModelRef { id: "base".to_owned(), sha256: "sha-of-base".to_owned() });

@@ -9,9 +9,13 @@ mod subject;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use serde::{Deserialize, Serialize};
+
+use super::runs::Conduct;
 use super::{Analysis, AnalysisError, RecordKind, RolloutSource};
+use crate::domain::model::ModelRef;
 use crate::domain::rollout::PlanError;
-use crate::domain::search::{PositionOutcome, SearchProgress, SearchRecord, SearchSettings};
+use crate::domain::search::{DrawnAfter, PositionOutcome, SearchProgress, SearchRecord, SearchSettings, SearchUsage};
 
 /// A request for a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +26,8 @@ pub struct SearchInput {
     /// The model that rollouts are drawn from: its id, or the name of a role.
     pub model: String,
     pub settings: SearchSettings,
+    /// Whether `max_tokens` is lowered to what the model's context leaves: a default should not be refused.
+    pub fit_context: bool,
     /// Whether the search is stored with its trace. Without a trace it is not stored.
     pub save: bool,
 }
@@ -38,13 +44,26 @@ pub enum SearchEvent {
 }
 
 /// How a search stands before a round.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SearchSummary {
     /// The round that begins, from 1 on.
     pub round: usize,
     /// The positions that it draws after.
     pub drawing: Vec<usize>,
     pub progress: SearchProgress,
+    /// What another process needs to go on from here.
+    pub so_far: SearchSoFar,
+}
+
+/// A search between two rounds: all that was drawn, and what that cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSoFar {
+    /// The model that drew.
+    pub model: ModelRef,
+    pub drawn: Vec<DrawnAfter>,
+    pub usage: SearchUsage,
 }
 
 /// Events of one search; dropping them stops the engine's work, and nothing is stored then. An error is the last.
@@ -53,12 +72,25 @@ pub type SearchEvents = BoxStream<'static, Result<SearchEvent, AnalysisError>>;
 impl Analysis {
     /// Begins a search. What can be refused is refused here, before any event.
     pub async fn search(&self, input: SearchInput) -> Result<SearchEvents, AnalysisError> {
-        let SearchInput { source, answer, model, settings, save } = input;
+        self.conducted_search(input, Conduct::default()).await
+    }
+
+    /// As [`Analysis::search`], under somebody's conduct.
+    pub(super) async fn conducted_search(
+        &self,
+        input: SearchInput,
+        conduct: Conduct<SearchSoFar>,
+    ) -> Result<SearchEvents, AnalysisError> {
+        let SearchInput { source, answer, model, mut settings, fit_context, save } = input;
         settings.check().map_err(|PlanError { field, message }| AnalysisError::invalid(field, message))?;
         let model = self.model_named(&model)?.reference();
         let located = self.located(source, answer).await?;
-        let subject = self.subject(located, &model, &settings).await?;
-        run::begin(self.clone(), run::Order { subject, model, settings, save }).await
+        if fit_context {
+            let longest = located.prompt.len() + located.response.len();
+            settings.sampling.max_tokens = self.fitting(&model, longest, settings.sampling.max_tokens);
+        }
+        let subject = self.subject(located, &model, &settings, conduct.place).await?;
+        run::begin(self.clone(), run::Order { subject, model, settings, save }, conduct).await
     }
 
     /// Searches to the end.

@@ -1,16 +1,18 @@
 //! One search under way: a round of samples, their grades, the next round, and the record at the end.
 //!
 //! The run is a stream that owns the engine's generation. Whoever drops it cancels what was not drawn, and as storing is
-//! its last step, nothing is left behind.
+//! its last step, nothing is left behind. Whoever stops it by its [`Conduct`] gets what was drawn until then, stored.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 use super::subject::{Scores, Subject};
-use super::{SearchEvent, SearchEvents, SearchSummary};
-use crate::analysis::admission::{Place, admitted};
+use super::{SearchEvent, SearchEvents, SearchSoFar, SearchSummary};
+use crate::analysis::admission::{Place, admitted, same_model};
+use crate::analysis::runs::Conduct;
 use crate::analysis::source::drawing;
 use crate::analysis::{Analysis, AnalysisError, off_the_reactor, unix_seconds};
 use crate::domain::model::ModelRef;
@@ -43,6 +45,10 @@ struct Run {
     /// After the response's first token that ends a sequence nothing is drawn: this position, if there is one.
     end: Option<usize>,
     usage: SearchUsage,
+    /// The id that the record gets.
+    id: String,
+    /// Ends the run with what it has.
+    stop: CancellationToken,
     stage: Stage,
     /// Events that happened and were not given out yet.
     ready: VecDeque<SearchEvent>,
@@ -69,13 +75,25 @@ struct Drawn {
 }
 
 /// Plans the first round and takes its place in the engine's queue, and gives the stream of what follows.
-pub(super) async fn begin(analysis: Analysis, order: Order) -> Result<SearchEvents, AnalysisError> {
+pub(super) async fn begin(
+    analysis: Analysis,
+    order: Order,
+    conduct: Conduct<SearchSoFar>,
+) -> Result<SearchEvents, AnalysisError> {
+    let Conduct { id, stop, so_far, place: _ } = conduct;
     let subject = &order.subject;
     let text = analysis.engine.text();
     let end = subject.response().iter().position(|id| text.eos_ids().contains(id));
-    let search = Search::new(order.settings.plan(), &subject.likelihood, subject.positions.clone());
-    let (place, usage) = (subject.place, SearchUsage::default());
-    let mut run = Run { analysis, order, search, end, usage, stage: Stage::Planning, ready: VecDeque::new() };
+    let mut search = Search::new(order.settings.plan(), &subject.likelihood, subject.positions.clone());
+    let mut usage = SearchUsage::default();
+    if let Some(so_far) = so_far {
+        same_model(&order.model, &so_far.model)?;
+        search.take_up(&so_far.drawn);
+        usage = so_far.usage;
+    }
+    let place = subject.place;
+    let id = id.unwrap_or_else(|| analysis.ids.next_search());
+    let mut run = Run { analysis, order, search, end, usage, id, stop, stage: Stage::Planning, ready: VecDeque::new() };
     run.plan(place).await?;
     Ok(stream::try_unfold(run, Run::next).boxed())
 }
@@ -107,11 +125,13 @@ impl Run {
         if draws.is_empty() {
             return self.finish().await;
         }
+        let so_far = SearchSoFar { model: self.order.model.clone(), drawn: self.search.drawn(), usage: self.usage };
         self.usage.rounds += 1;
         self.ready.push_back(SearchEvent::Summary(SearchSummary {
             round: self.usage.rounds,
             drawing: draws.iter().map(|draw| draw.position).collect(),
             progress: self.search.progress(),
+            so_far,
         }));
         let (drawn, ended): (Vec<Draw>, Vec<Draw>) =
             draws.into_iter().partition(|draw| self.end.is_none_or(|end| draw.position < end));
@@ -125,8 +145,11 @@ impl Run {
             return Ok(());
         }
         let forks: Vec<(usize, usize)> = drawn.iter().map(|draw| (draw.position, draw.samples.len())).collect();
-        let round = admitted(&*self.analysis.engine, self.request(drawn), &self.order.model, place).await?;
-        self.stage = Stage::Drawing(Drawing { events: round.events, forks });
+        let begun = admitted(&*self.analysis.engine, self.request(drawn), &self.order.model, place);
+        match self.stop.run_until_cancelled(begun).await {
+            Some(round) => self.stage = Stage::Drawing(Drawing { events: round?.events, forks }),
+            None => return self.end_early().await,
+        }
         Ok(())
     }
 
@@ -147,7 +170,9 @@ impl Run {
         let Stage::Drawing(Drawing { events, forks }) = &mut self.stage else { return Ok(()) };
         let mut drawn = Vec::new();
         let mut done = None;
-        let mut next = events.next().await;
+        let Some(mut next) = self.stop.run_until_cancelled(events.next()).await else {
+            return self.end_early().await;
+        };
         loop {
             match next.ok_or_else(AnalysisError::unasked)?? {
                 GenerationEvent::Forced { .. } | GenerationEvent::Token { .. } => {}
@@ -228,6 +253,18 @@ impl Run {
         self.usage.compute_ms += compute_ms;
     }
 
+    /// Ends with what was drawn; without a single sample there is nothing to keep.
+    async fn end_early(&mut self) -> Result<(), AnalysisError> {
+        if self.usage.samples == 0 {
+            self.stage = Stage::Ended;
+            return Ok(());
+        }
+        self.search.stop();
+        // The engine's own account of a round comes at its end only.
+        self.usage.generated_tokens = self.usage.generated_tokens.max(self.search.progress().generated_tokens);
+        self.finish().await
+    }
+
     /// Makes the record, stores it, and ends.
     async fn finish(&mut self) -> Result<(), AnalysisError> {
         self.stage = Stage::Ended;
@@ -265,7 +302,7 @@ impl Run {
             all => self.usage.generated_tokens as f64 / all as f64,
         };
         Ok(SearchRecord {
-            id: self.analysis.ids.next_search(),
+            id: self.id.clone(),
             object: SearchObject::Search,
             created: unix_seconds(),
             trace_id: subject.trace_id.clone().filter(|_| *save),

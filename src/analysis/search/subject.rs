@@ -55,6 +55,7 @@ impl Analysis {
         located: Located,
         model: &ModelRef,
         settings: &SearchSettings,
+        place: Place,
     ) -> Result<Subject, AnalysisError> {
         let Located { prompt, response, answer, fields: (prompt_field, response_field), trace } = located;
         let mut subject = Subject {
@@ -65,7 +66,7 @@ impl Analysis {
             likelihood: Vec::new(),
             positions: Vec::new(),
             scores: None,
-            place: Place::First,
+            place,
         };
         // The engine says the same, but only of the round that reaches so far.
         let longest = Fork { keep: subject.sequence.len(), forced: None, banned: None, samples: 0..1 };
@@ -83,7 +84,7 @@ impl Analysis {
                 subject.scores = Some(Scores { values, candidates: trace.critical.clone() });
             }
         } else if matches!(settings.candidates, Candidates::LowestScores(_)) {
-            let scored = self.engine.score(request(&subject, Scorers::Roles)).await?;
+            let scored = placed(subject.place, || self.engine.score(request(&subject, Scorers::Roles))).await?;
             subject.place = Place::Later;
             known = of_score(&scored, model);
             let values: Vec<Option<f64>> = scored.tokens.iter().map(|token| token.score).collect();

@@ -50,7 +50,8 @@ impl RolloutSet {
         Ok(())
     }
 
-    /// Exactly the alternatives that were sampled say how often they were drawn, and have as many rollouts for each time.
+    /// Exactly the alternatives that were sampled say how often they were drawn, and have as many rollouts for each time,
+    /// unless the set was stopped.
     fn check_drawn(&self) -> Result<(), Defect> {
         let sampled = self.alternatives_source == AlternativesSource::Sampled;
         if self.original.drawn.is_some() {
@@ -61,6 +62,7 @@ impl RolloutSet {
             let field = || format!("alternatives[{index}].drawn");
             match (sampled, group.drawn) {
                 (false, None) => {}
+                (true, Some(_)) if self.stopped => {}
                 (true, Some(drawn)) => {
                     let samples = group.samples.checked_div(drawn).filter(|samples| samples * drawn == group.samples);
                     if samples.is_none() || *each.get_or_insert(samples) != samples {
@@ -79,6 +81,7 @@ impl RolloutSet {
     fn recount(&self) -> Result<Vec<Group>, Defect> {
         let groups = std::iter::once(&self.original).chain(&self.alternatives);
         let mut counted: Vec<Group> = groups.map(|group| Group::new(group.token.clone(), group.drawn)).collect();
+        let mut before: Option<&Rollout> = None;
         for (place, rollout) in self.rollouts.iter().enumerate() {
             let field = |name: &str| format!("rollouts[{place}].{name}");
             let slot = rollout.alternative.map_or(0, |index| index.saturating_add(1));
@@ -86,8 +89,12 @@ impl RolloutSet {
                 return defect(field("alternative"), format!("there are {} alternatives", self.alternatives.len()));
             };
             // Ordered by group and number, every number there: so a rollout's number is how many came before it.
-            if rollout.index != group.samples {
+            if !self.stopped && rollout.index != group.samples {
                 return defect(field("index"), format!("is {}, where {} is next", rollout.index, group.samples));
+            }
+            let after = before.replace(rollout).filter(|before| before.alternative == rollout.alternative);
+            if after.is_some_and(|before| before.index >= rollout.index) {
+                return defect(field("index"), "must ascend within its group");
             }
             group.count(rollout.verdict.status);
             self.check_rollout(rollout, field)?;

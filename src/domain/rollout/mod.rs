@@ -36,6 +36,9 @@ pub struct RolloutSet {
     pub answer: String,
     pub sampling: RolloutSampling,
     pub alternatives_source: AlternativesSource,
+    /// Whether it was ended before all was drawn. Rollouts that are short were drawn first then, so its rates lean to them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// The response's own token.
     pub original: Group,
     pub alternatives: Vec<Group>,
@@ -43,7 +46,7 @@ pub struct RolloutSet {
     pub with_token: Pool,
     /// All rollouts with another token in its place.
     pub without_token: Pool,
-    /// The original's first, then those of each alternative in turn, by their numbers.
+    /// The original's first, then those of each alternative in turn, by their numbers. A stopped set lacks some numbers.
     pub rollouts: Vec<Rollout>,
     pub usage: RolloutUsage,
 }
@@ -185,6 +188,22 @@ impl RolloutSet {
             None => Some(&mut self.original),
             Some(index) => self.alternatives.get_mut(index),
         }
+    }
+
+    /// Gives a set that has only its head these rollouts, and counts them.
+    pub fn take_up(&mut self, rollouts: Vec<Rollout>) {
+        for group in std::iter::once(&mut self.original).chain(&mut self.alternatives) {
+            let logprob = std::mem::take(&mut group.logprob);
+            *group = Group { logprob, ..Group::new(group.token.clone(), group.drawn) };
+        }
+        self.rollouts = Vec::with_capacity(rollouts.len());
+        for rollout in rollouts {
+            if let Some(group) = self.group_mut(rollout.alternative) {
+                group.count(rollout.verdict.status);
+                self.rollouts.push(rollout);
+            }
+        }
+        self.settle();
     }
 
     /// Brings all rates up to the counts, and the rollouts into order.

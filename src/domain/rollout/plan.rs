@@ -12,7 +12,8 @@ pub const MAX_GIVEN: usize = 256;
 pub const MAX_LIKELIEST: usize = 100;
 
 /// The rollouts to draw at one position of a response.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RolloutPlan {
     /// 0 is the response's first token.
     pub position: usize,
@@ -27,7 +28,8 @@ pub struct RolloutPlan {
 }
 
 /// Which tokens stand in for the response's own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AlternativesPlan {
     /// Drawn from the model's distribution with the response's own token left out; at temperature 1 the published rule.
     Sampled { count: usize, temperature: f64 },
@@ -38,7 +40,8 @@ pub enum AlternativesPlan {
 }
 
 /// How a caller names tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GivenTokens {
     Ids(Vec<u32>),
     /// Each the text of exactly one token.

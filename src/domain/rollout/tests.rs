@@ -30,6 +30,7 @@ fn set() -> RolloutSet {
         answer: "18".to_owned(),
         sampling: RolloutSampling::default(),
         alternatives_source: AlternativesSource::Sampled,
+        stopped: false,
         original: Group::new(token(7), None),
         alternatives: vec![Group::new(token(8), Some(3)), Group::new(token(9), Some(1))],
         with_token: Pool::default(),

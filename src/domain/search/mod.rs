@@ -18,7 +18,8 @@ mod rule;
 pub use contrast::{Contrast, InLowest};
 pub use likelihood::least_likelihood;
 pub use plan::{
-    Candidates, Conclusion, Decided, Draw, Fallback, PositionOutcome, Reason, SearchPlan, SearchProgress, Strategy,
+    Candidates, Conclusion, Decided, Draw, DrawnAfter, Fallback, PositionOutcome, Reason, SearchPlan, SearchProgress,
+    Strategy,
 };
 pub use record::{CriticalToken, MAX_SAMPLES, SearchObject, SearchRecord, SearchSettings, SearchUsage, is_search_id};
 pub use rule::{SearchRule, Tally};
@@ -94,6 +95,32 @@ impl Search {
         self.tallies[at].add(correct);
         self.tokens[at] += tokens;
         Some(PositionOutcome::of(position, &self.plan.rule, self.tallies[at]))
+    }
+
+    /// All that was recorded. Between two rounds, a search that takes it up goes on as this one does.
+    pub fn drawn(&self) -> Vec<DrawnAfter> {
+        let all = self.positions.iter().zip(&self.tallies).zip(&self.tokens);
+        all.filter(|((_, tally), _)| tally.samples > 0)
+            .map(|((&position, &tally), &tokens)| DrawnAfter { position, tally, tokens })
+            .collect()
+    }
+
+    /// Takes up what an equal search has recorded; positions that this one does not look at are left out.
+    pub fn take_up(&mut self, drawn: &[DrawnAfter]) {
+        for DrawnAfter { position, tally, tokens } in drawn {
+            if let Ok(at) = self.positions.binary_search(position) {
+                self.tallies[at] = *tally;
+                self.tokens[at] = *tokens;
+            }
+        }
+    }
+
+    /// Ends the search where it is, with its likeliest answer so far.
+    pub fn stop(&mut self) {
+        if self.conclusion.is_none() {
+            let (at, confidence) = self.leading.map_or((None, 0.0), |(at, chance)| (Some(at), chance));
+            self.conclude(at, Reason::Stopped, confidence);
+        }
     }
 
     /// The end, once [`Search::next_round`] has nothing more to draw.

@@ -69,6 +69,8 @@ pub enum Reason {
     LastZero,
     /// The budget is spent; the critical position is the likeliest so far.
     BudgetSpent,
+    /// Somebody ended it; the critical position is the likeliest so far.
+    Stopped,
 }
 
 /// What is known of a position's count of right rollouts, were all of them drawn.
@@ -116,6 +118,16 @@ impl PositionOutcome {
     }
 }
 
+/// What was drawn after a position: all that a search must know to go on in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrawnAfter {
+    pub position: usize,
+    pub tally: Tally,
+    /// Over all its samples.
+    pub tokens: usize,
+}
+
 /// A finished search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conclusion {
@@ -131,7 +143,8 @@ pub struct Conclusion {
 }
 
 /// How a search stands between two rounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SearchProgress {
     /// The likeliest critical position so far, and how likely it is; an exhaustive search names none before its end.
     pub leading: Option<usize>,

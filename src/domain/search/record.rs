@@ -155,7 +155,7 @@ impl SearchRecord {
             }
             Reason::Found if recovers => defect("critical", "must have no position above the tail after it"),
             Reason::NoCritical if self.critical.is_some() => defect("critical", "must be absent where none was found"),
-            Reason::Found | Reason::LastZero | Reason::NoCritical | Reason::BudgetSpent => Ok(()),
+            Reason::Found | Reason::LastZero | Reason::NoCritical | Reason::BudgetSpent | Reason::Stopped => Ok(()),
         }
     }
 

@@ -31,6 +31,12 @@ pub(crate) trait Decoder: Sized + Send + Sync + 'static {
     /// The type that weights of `checkpoint` are kept in.
     fn dtype(checkpoint: &Checkpoint, place: &Self::Place) -> String;
 
+    /// Bytes of the weight matrices as they are held.
+    fn memory(&self) -> u64;
+
+    /// Bytes of an adapter's matrices.
+    fn adapter_memory(adapter: &Self::Adapter) -> u64;
+
     /// How many rows (tokens times models) a pass should hold at least before short trajectories stop sharing it.
     fn rows_per_pass(place: &Self::Place) -> usize;
 

@@ -90,6 +90,10 @@ impl<T> ProjectionMap<T> {
         Some(Self([q, k, v, o, gate, up, down]))
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     pub(crate) fn get(&self, projection: Projection) -> &T {
         &self.0[projection as usize]
     }

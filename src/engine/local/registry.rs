@@ -99,19 +99,21 @@ impl<D: Decoder> Registry<D> {
             (hash.join(), model)
         });
         let sha256 = sha256.map_err(|_| EngineError::Internal("hashing the weights panicked".to_owned()))??;
+        let model = model?;
         let info = ModelInfo {
             id,
             roles: vec![],
             kind: ModelKind::Checkpoint,
             architecture: checkpoint.config.architecture.name().to_owned(),
             parameters: checkpoint.parameters(),
+            memory_bytes: model.memory(),
             dtype: D::dtype(checkpoint, place),
             device: D::device(place),
             sha256,
             max_context: checkpoint.config.max_context,
             created: now(),
         };
-        Ok(Player { info, model: Arc::new(model?), adapter: None })
+        Ok(Player { info, model: Arc::new(model), adapter: None })
     }
 
     /// Loads the positive or the negative model: an adapter, or a whole model with the base's tokenizer.
@@ -159,17 +161,18 @@ impl<D: Decoder> Registry<D> {
     fn read_adapter(&self, source: &AdapterSource) -> Result<Player<D>, EngineError> {
         let base = self.base();
         let adapter = Adapter::open(&source.path, base.model.config())?;
+        let laid_out = base.model.adapter(&adapter)?;
         let info = ModelInfo {
             id: source.id.clone(),
             roles: vec![],
             kind: ModelKind::Adapter,
             parameters: adapter.parameters,
+            memory_bytes: D::adapter_memory(&laid_out),
             sha256: adapter.sha256.clone(),
             created: now(),
             dtype: "f32".to_owned(),
             ..base.info.clone()
         };
-        let laid_out = base.model.adapter(&adapter)?;
         Ok(Player { info, model: base.model.clone(), adapter: Some(Arc::new(laid_out)) })
     }
 

@@ -13,7 +13,7 @@ use linchpin::engine::{
     ScoredResponse, Scorers, TextCodec,
 };
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Longest trajectory.
 pub(crate) const MAX_CONTEXT: usize = 512;
@@ -39,10 +39,24 @@ pub(crate) struct FakeEngine {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// Every event of a generation waits for a permit here; there are plenty until a test takes them.
     pub(crate) draws: Arc<Semaphore>,
+    /// Whether a permit is spent by its event.
+    pub(crate) counted: Arc<AtomicBool>,
     /// Every generation that was let in.
     pub(crate) requests: Mutex<Vec<GenerateRequest>>,
     /// Generations that somebody listens to.
     pub(crate) generating: Arc<AtomicUsize>,
+}
+
+/// Generations that are held.
+pub(crate) struct Held {
+    counted: Arc<AtomicBool>,
+    _permits: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counted.store(false, SeqCst);
+    }
 }
 
 /// Counts a generation for as long as its events live.
@@ -83,6 +97,7 @@ impl FakeEngine {
             gate: Arc::new(Semaphore::new(1 << 20)),
             waiting: Arc::default(),
             draws: Arc::new(Semaphore::new(1 << 20)),
+            counted: Arc::default(),
             requests: Mutex::default(),
             generating: Arc::default(),
         }
@@ -91,6 +106,13 @@ impl FakeEngine {
     /// Holds every request from now on; the guard lets them go.
     pub(crate) async fn hold(&self) -> tokio::sync::SemaphorePermit<'_> {
         self.gate.acquire_many(1 << 20).await.unwrap()
+    }
+
+    /// Holds every generation once so many events have come; the guard lets them go on.
+    pub(crate) async fn hold_after(&self, events: u32) -> Held {
+        let permits = self.draws.clone().acquire_many_owned((1 << 20) - events).await.unwrap();
+        self.counted.store(true, SeqCst);
+        Held { counted: self.counted.clone(), _permits: permits }
     }
 
     async fn admit(&self) -> Result<(), EngineError> {
@@ -162,6 +184,7 @@ impl FakeEngine {
             kind: if id == "base" { ModelKind::Checkpoint } else { ModelKind::Adapter },
             architecture: "llama".to_owned(),
             parameters: 1000,
+            memory_bytes: 4000,
             dtype: "f32".to_owned(),
             device: "cpu".to_owned(),
             sha256: format!("sha-of-{id}"),
@@ -240,7 +263,7 @@ impl Engine for FakeEngine {
         let (gate, waiting, fails) = (self.gate.clone(), Waiting::among(&self.waiting), self.fails.clone());
         self.generating.fetch_add(1, SeqCst);
         let listened = Generating(self.generating.clone());
-        let draws = self.draws.clone();
+        let (draws, counted) = (self.draws.clone(), self.counted.clone());
         let drawn = async move {
             let _waiting = waiting;
             drop(gate.acquire().await.unwrap());
@@ -250,9 +273,12 @@ impl Engine for FakeEngine {
             }
         };
         let events = futures::stream::once(drawn).try_flatten().then(move |event| {
-            let (draws, _) = (draws.clone(), &listened);
+            let (draws, counted, _) = (draws.clone(), counted.clone(), &listened);
             async move {
-                drop(draws.acquire_owned().await.unwrap());
+                let permit = draws.acquire_owned().await.unwrap();
+                if counted.load(SeqCst) {
+                    permit.forget();
+                }
                 event
             }
         });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use linchpin::analysis::Analysis;
+use linchpin::analysis::{Analysis, Runs};
 use linchpin::http::{ApiKeys, AppState, HttpOptions, ServerLimits, serve};
 use linchpin::jobs::Jobs;
 use linchpin::store::{Store, StoreOptions};
@@ -75,7 +75,10 @@ impl Server {
             if !setup.no_jobs {
                 tokio::spawn(linchpin::jobs::run(jobs.clone()));
             }
-            state.open(Analysis::new(engine.clone(), store, setup.adapters_dir), jobs);
+            let analysis = Analysis::new(engine.clone(), store, setup.adapters_dir);
+            let runs = Runs::new(analysis.clone(), stop.clone());
+            tokio::spawn(runs.clone().take_up());
+            state.open(analysis, runs, jobs);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -187,9 +190,9 @@ pub(crate) fn array(value: &Value) -> &[Value] {
 
 /// Reads a success's server-sent events, which end with `[DONE]`, and leaves that out.
 pub(crate) async fn events(response: Response) -> Vec<Value> {
-    assert_eq!(response.status(), StatusCode::OK);
-    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+    let (status, kind) = (response.status(), response.headers()["content-type"].to_str().unwrap().to_owned());
     let text = response.text().await.unwrap();
+    assert!(status == StatusCode::OK && kind.starts_with("text/event-stream"), "{status}: {text}");
     let mut data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     assert_eq!(data.pop(), Some("[DONE]"), "{text}");
     data.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect()

@@ -38,7 +38,10 @@ impl Run {
     /// Takes the engine's next word on the alternatives.
     pub(super) async fn choose(&mut self) -> Result<(), AnalysisError> {
         let Stage::Choosing { events, samples } = &mut self.stage else { return Ok(()) };
-        match events.try_next().await? {
+        let Some(next) = self.stop.run_until_cancelled(events.try_next()).await else {
+            return self.end_early().await;
+        };
+        match next? {
             Some(GenerationEvent::Sample(sample)) => samples.push(sample),
             Some(GenerationEvent::Forced { .. } | GenerationEvent::Token { .. }) => {}
             Some(GenerationEvent::Done(usage)) => {

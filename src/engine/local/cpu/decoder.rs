@@ -105,6 +105,21 @@ impl Decoder for CpuModel {
         "cpu".to_owned()
     }
 
+    fn memory(&self) -> u64 {
+        let matrices = self.layers.iter().flat_map(|layer| layer.projections.values());
+        // A tied head that is read in place is the embedding itself.
+        let embedding = match (&self.head, self.config.tie_word_embeddings) {
+            (Matrix::Stored(_), true) => 0,
+            (Matrix::Stored(_) | Matrix::Packed(_), _) => self.embedding.bytes().len() as u64,
+        };
+        embedding + self.head.bytes() + matrices.map(|weights| weights.matrix.bytes()).sum::<u64>()
+    }
+
+    fn adapter_memory(adapter: &CpuAdapter) -> u64 {
+        let sites = adapter.layers.iter().flat_map(ProjectionMap::values).flatten().chain(&adapter.head);
+        sites.map(|LowRank { a, b }| a.bytes() + b.bytes()).sum()
+    }
+
     fn dtype(checkpoint: &Checkpoint, place: &Precision) -> String {
         match place {
             Precision::AsStored => checkpoint.main_kind().name(),

@@ -58,6 +58,14 @@ impl Matrix {
         }
     }
 
+    /// What it holds, or reads in place from the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Matrix::Packed(packed) => packed.bytes(),
+            Matrix::Stored(tensor) => tensor.bytes().len() as u64,
+        }
+    }
+
     pub(crate) fn outputs(&self) -> usize {
         match self {
             Matrix::Packed(packed) => packed.outputs,
@@ -103,6 +111,10 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    pub(crate) fn bytes(&self) -> u64 {
+        size_of_val(self.panels.as_slice()) as u64
+    }
+
     fn from_stored(tensor: &StoredTensor) -> Result<Self, EngineError> {
         let (outputs, inputs) = (tensor.rows(), tensor.cols());
         let mut panels = vec![0f32; outputs.div_ceil(TILE_COLS) * TILE_COLS * inputs];

@@ -83,6 +83,13 @@ enum Weight {
 }
 
 impl Weight {
+    fn bytes(&self) -> usize {
+        match self {
+            Weight::Dense(weight) => bytes_of(weight),
+            Weight::Quantised(weight) => weight.storage_size_in_bytes(),
+        }
+    }
+
     /// `x W^T` in the precision of `x`.
     fn multiply(&self, x: &Tensor) -> Result<Tensor, EngineError> {
         let widened;
@@ -103,6 +110,10 @@ impl Weight {
             Weight::Quantised(weight) => Ok(weight.dequantize(ids.device())?.index_select(ids, 0)?.to_dtype(dtype)?),
         }
     }
+}
+
+fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
 struct Linear {
@@ -201,6 +212,17 @@ impl Decoder for TensorModel {
 
     fn device(place: &TensorPlace) -> String {
         place.name.clone()
+    }
+
+    fn memory(&self) -> u64 {
+        let matrices = self.layers.iter().flat_map(|layer| layer.projections.values());
+        let whole = [&self.embedding].into_iter().chain(&self.head);
+        (whole.chain(matrices.map(|linear| &linear.weight)).map(Weight::bytes).sum::<usize>()) as u64
+    }
+
+    fn adapter_memory(adapter: &TensorAdapter) -> u64 {
+        let sites = adapter.layers.iter().flat_map(ProjectionMap::values).flatten().chain(&adapter.head);
+        sites.map(|LowRank { a, b }| (bytes_of(a) + bytes_of(b)) as u64).sum()
     }
 
     fn dtype(checkpoint: &Checkpoint, place: &TensorPlace) -> String {
