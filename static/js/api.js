@@ -69,14 +69,15 @@ async function failure(response) {
 /**
  * One request, asked again with a key when the server wants one, and once its models are loaded.
  * @param {string} method @param {string} path
- * @param {{json?: unknown, text?: Blob|string, type?: string, signal?: AbortSignal}} [options]
+ * @param {{json?: unknown, text?: Blob|string, type?: string, signal?: AbortSignal, more?: Record<string, string>}} [options]
+ *   `more` are further headers
  * @returns {Promise<Response>}
  */
-async function send(method, path, { json, text, type, signal } = {}) {
+export async function send(method, path, { json, text, type, signal, more } = {}) {
   for (;;) {
     const used = key();
     /** @type {Record<string, string>} */
-    const headers = {};
+    const headers = { ...more };
     if (used) headers.authorization = `Bearer ${used}`;
     if (json !== undefined) headers['content-type'] = 'application/json';
     else if (type) headers['content-type'] = type;
@@ -108,8 +109,8 @@ async function send(method, path, { json, text, type, signal } = {}) {
   }
 }
 
-/** @param {string} method @param {string} path @param {Parameters<typeof send>[2]} [options] */
-async function ask(method, path, options) {
+/** The JSON that a request is answered with. @param {string} method @param {string} path @param {Parameters<typeof send>[2]} [options] */
+export async function ask(method, path, options) {
   const response = await send(method, path, options);
   return response.status === 204 ? null : response.json();
 }
@@ -153,18 +154,12 @@ export function deleteTrace(id) {
 }
 
 /**
- * One page of trace summaries.
- * @param {{verdict?: string|null, critical?: boolean, q?: string, tag?: string}} filter @param {string|null} cursor
- * @param {AbortSignal} [signal]
+ * Some trace summaries, and how many there are in all.
+ * @param {Record<string, string>} query the API's parameters: filters, sort and order, offset and limit
+ * @param {AbortSignal} [signal] @returns {Promise<{data: import('./types.js').TraceSummary[], total: number}>}
  */
-export function traces(filter, cursor, signal) {
-  const query = new URLSearchParams({ limit: '50' });
-  if (cursor) query.set('cursor', cursor);
-  if (filter.verdict) query.set('verdict', filter.verdict);
-  if (filter.critical) query.set('has_critical', 'true');
-  if (filter.q) query.set('q', filter.q);
-  if (filter.tag) query.set('tag', filter.tag);
-  return ask('GET', `/v1/traces?${query}`, { signal });
+export function traces(query, signal) {
+  return ask('GET', `/v1/traces?${new URLSearchParams(query)}`, { signal });
 }
 
 /** @param {string} id @param {'jsonl'|'csv'|'html'} format */

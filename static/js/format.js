@@ -22,6 +22,11 @@ export function decimal(x, decimals = 2) {
   return x.toFixed(decimals).replace('-', MINUS);
 }
 
+/** A rate in whole percent. @param {number} rate */
+export function percent(rate) {
+  return `${Math.round(rate * 100)}%`;
+}
+
 /** A short form for ticks and thresholds: no trailing zeros. @param {number} x */
 export function short(x) {
   if (x !== 0 && Math.abs(x) < 0.001) return x.toExponential(0).replace('-', MINUS);
@@ -49,6 +54,35 @@ export function parameters(n) {
 /** @param {number} ms */
 export function duration(ms) {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** A length of time in two units: 42 s, 3 min 05 s, 2 h 10 min. @param {number} seconds */
+export function span(seconds) {
+  const whole = Math.round(seconds);
+  const two = (/** @type {number} */ n) => String(n).padStart(2, '0');
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** A size in powers of ten: 449 B, 638 kB, 1.12 GB. @param {number} n */
+export function bytes(n) {
+  const unit = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let power = 0;
+  for (; n >= 999.5 && power < unit.length - 1; power++) n /= 1000;
+  return `${power ? Number(n.toPrecision(3)) : n} ${unit[power]}`;
+}
+
+/**
+ * A number of any size in four figures, about as long from step to step: 0.6931, 12.34, 1.70e−4.
+ * @param {number|null|undefined} x
+ */
+export function figures(x) {
+  if (x === null || x === undefined || Number.isNaN(x)) return '–';
+  const size = Math.abs(x);
+  if (size >= 1e4 && size < 1e7) return integer(Math.round(x)).replace('-', MINUS);
+  const far = size >= 1e7 || (size && size < 1e-3);
+  return (far ? x.toExponential(2).replace('+', '') : x.toPrecision(4)).replace(/-/g, MINUS);
 }
 
 /** Unix seconds as a short local time: the hour today, else the day, with the year when it is another. @param {number} seconds */

@@ -1,11 +1,16 @@
 // Puts the page together: the views, the address, the keys. Which view is seen follows from the route alone.
 
 import * as api from './api.js';
+import { CompareView } from './compare-view.js';
+import { DataView } from './data-view.js';
 import { askKey, help } from './dialogs.js';
 import { fill, h } from './dom.js';
 import { plain } from './format.js';
+import { JobsView } from './jobs-view.js';
 import { listen } from './keyboard.js';
+import { deleteTraces } from './list-delete.js';
 import { ModelsView } from './models-view.js';
+import { palette } from './palette.js';
 import * as router from './router.js';
 import { ScoreForm } from './score-form.js';
 import { empty, failed, loading } from './states.js';
@@ -26,18 +31,28 @@ const kept = new Map();
 /** @type {AbortController|null} */
 let opening = null;
 
-const list = new TraceList(side);
-const traceView = new TraceView(panel, () => {
-  kept.delete(router.route().trace ?? '');
-  router.open(router.traceSight(null));
-  list.refresh();
-});
+const list = new TraceList(side, { remove });
+const traceView = new TraceView(panel, (id) => remove([id]));
 const modelsView = new ModelsView(showRoles);
 const form = new ScoreForm((trace) => {
   keep(trace);
   router.open(router.traceSight(trace.id));
   list.refresh();
 });
+
+/**
+ * Views that fill the main part by themselves.
+ * @typedef {{root: HTMLElement, title: string, show: (route: router.Route, before: router.Route|null) => void, leave?: () => void}} View
+ */
+
+const compare = new CompareView({ traceOf, keep, panel, onScored: () => list.refresh() });
+
+/** @type {Partial<Record<router.Route['view'], View>>} */
+const views = {
+  jobs: new JobsView({ onModels: showRoles }),
+  data: new DataView(),
+  compare,
+};
 
 /** @param {Trace} trace */
 function keep(trace) {
@@ -47,6 +62,27 @@ function keep(trace) {
     if (kept.size <= KEPT) break;
     kept.delete(id);
   }
+}
+
+/**
+ * Deletes traces, with a way back to the very sight that was left.
+ * @param {string[]} ids @param {(done: number) => void} [progress]
+ */
+function remove(ids, progress) {
+  const { view, trace } = router.route();
+  const left = view === 'traces' && trace !== null && ids.includes(trace) ? router.route() : null;
+  return deleteTraces(ids, {
+    progress,
+    deleted: (gone) => {
+      for (const id of gone) kept.delete(id);
+      if (left && gone.includes(/** @type {string} */ (left.trace))) router.open(router.traceSight(null));
+      return list.refresh();
+    },
+    restored: () => {
+      if (left) router.open(left);
+      list.refresh();
+    },
+  });
 }
 
 /** @param {string} id @param {AbortSignal} [signal] */
@@ -110,24 +146,30 @@ function show(route, before) {
   document.body.dataset.view = tracing ? 'trace' : route.view;
   const current = route.view;
   for (const anchor of document.querySelectorAll('.top nav a')) {
-    if (/** @type {HTMLElement} */ (anchor).dataset.nav === current) anchor.setAttribute('aria-current', 'page');
+    const { nav, view: target } = /** @type {HTMLElement} */ (anchor).dataset;
+    if ((target ?? nav) === current) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
   }
   list.show(route);
   if (!tracing) {
     opening?.abort();
-    document.body.classList.remove('sheet-open');
-    panel.classList.remove('open');
-    fill(panel);
+    // Compare fills the panel by itself.
+    if (route.view !== 'compare') {
+      document.body.classList.remove('sheet-open');
+      panel.classList.remove('open');
+      fill(panel);
+    }
     // The panel's content is put back when a trace is shown again.
     traceView.trace = null;
   }
-  document.title = {
-    traces: tracing ? 'Trace · Linchpin' : 'Linchpin',
-    new: 'Score · Linchpin',
-    models: 'Models · Linchpin',
-  }[route.view];
-  if (tracing) showTrace(route);
+  const view = views[route.view];
+  if (before && before.view !== route.view) views[before.view]?.leave?.();
+  const title = { traces: tracing ? 'Trace' : '', new: 'Score', models: 'Models' }[/** @type {string} */ (route.view)];
+  document.title = [view?.title ?? title, 'Linchpin'].filter(Boolean).join(' · ');
+  if (view) {
+    place(view.root);
+    view.show(route, before);
+  } else if (tracing) showTrace(route);
   else if (route.view === 'new') {
     place(form.root);
     form.from(route.from, traceOf);
@@ -171,6 +213,10 @@ function navigate(event) {
     case 'models':
       router.open({ view: 'models' });
       break;
+    case 'here':
+      // Any sight, by the link's own address.
+      router.open(router.parse(anchor.search));
+      break;
     case 'again':
       router.open({ view: 'new', from: router.parse(anchor.search).from });
       break;
@@ -197,9 +243,16 @@ keyButton.addEventListener('click', async () => {
 });
 at('help-button').addEventListener('click', help);
 at('theme-button').addEventListener('click', switchTheme);
+at('palette-button').addEventListener('click', palette);
 addEventListener('click', navigate);
 listen({
   trace: () => (document.body.dataset.view === 'trace' && traceView.trace ? traceView : null),
+  pair: () => (document.body.dataset.view === 'compare' ? compare.walked : null),
+  compare: () => {
+    const { view, trace } = router.route();
+    if (view === 'compare') compare.swap();
+    else if (document.body.dataset.view === 'trace') router.open({ ...router.traceSight(trace), view: 'compare' });
+  },
   search: () => {
     // On a narrow page the list is a view of its own.
     if (getComputedStyle(side).display === 'none') router.open(router.traceSight(null));

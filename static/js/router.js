@@ -2,23 +2,42 @@
 // This module alone reads and writes it. Opening another view, trace or filter makes a history entry; moving a slider
 // or walking over tokens replaces the current one, or Back would have to be pressed once a token.
 
+import { JOB_KINDS, JOB_STATES } from './job-words.js';
 import { MEASURES } from './measures.js';
 import { GRANULARITIES } from './pieces.js';
 
 /**
  * @typedef {object} Route
- * @property {'traces'|'new'|'models'} view
+ * @property {'traces'|'new'|'models'|'jobs'|'data'|'compare'} view
  * @property {string|null} trace
  * @property {number|null} token
  * @property {string|null} measure null: the first that the trace has numbers for.
  * @property {number|null} threshold null: the measure's own, or the trace's stored rule.
  * @property {import('./pieces.js').Granularity} by
- * @property {string|null} from A trace whose texts fill the scoring form.
+ * @property {string|null} from A trace whose texts fill the scoring form, or a job whose settings fill the job form.
+ * @property {string|null} run The rollouts or the search that is looked at, by its id.
+ * @property {string|null} with The trace that `trace` is compared with.
+ * @property {Side|null} look Which of two compared traces is looked at, or how they differ.
+ * @property {string|null} job The job that is looked at; `new` is the form for another.
+ * @property {string|null} dataset The data set that is looked at, or that the job form takes.
+ * @property {string|null} kind Only jobs of this kind; in the job form, what is made.
+ * @property {string|null} state Only jobs in this state.
  * @property {string|null} verdict
  * @property {boolean} critical Only traces with critical tokens.
  * @property {string} q
  * @property {string} tag
+ * @property {string} model Only traces that were scored with this model, in any role.
+ * @property {string|null} after Only traces of this day (YYYY-MM-DD) or later.
+ * @property {string|null} before Only traces of this day or earlier.
+ * @property {Sort} sort
  */
+
+/** @typedef {'a'|'b'|'both'|'change'} Side */
+
+/** @typedef {'new'|'old'|'lowest'|'critical'} Sort */
+
+/** @type {Sort[]} */
+export const SORTS = ['new', 'old', 'lowest', 'critical'];
 
 /** @type {Route} */
 const EMPTY = {
@@ -29,17 +48,35 @@ const EMPTY = {
   threshold: null,
   by: 'token',
   from: null,
+  run: null,
+  with: null,
+  look: null,
+  job: null,
+  dataset: null,
+  kind: null,
+  state: null,
   verdict: null,
   critical: false,
   q: '',
   tag: '',
+  model: '',
+  after: null,
+  before: null,
+  sort: 'new',
 };
 
+const VIEWS = /** @type {const} */ (['traces', 'new', 'models', 'jobs', 'data', 'compare']);
+const SIDES = /** @type {const} */ (['a', 'b', 'both', 'change']);
 const VERDICTS = ['correct', 'wrong', 'unparsed', 'timeout'];
 
 /** @param {string|null} text */
 function finite(text) {
   return text !== null && text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : null;
+}
+
+/** @param {string|null} text a day as YYYY-MM-DD */
+function day(text) {
+  return text && /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(Date.parse(text)) ? text : null;
 }
 
 /** @template {string} T @param {string|null} text @param {readonly T[]} allowed @returns {T|null} */
@@ -52,7 +89,7 @@ export function parse(search) {
   const query = new URLSearchParams(search);
   const token = finite(query.get('token'));
   return {
-    view: oneOf(query.get('view'), /** @type {const} */ (['traces', 'new', 'models'])) ?? 'traces',
+    view: oneOf(query.get('view'), VIEWS) ?? 'traces',
     trace: query.get('trace') || null,
     token: token !== null && Number.isInteger(token) && token >= 0 ? token : null,
     measure: oneOf(
@@ -67,10 +104,21 @@ export function parse(search) {
       ) ?? 'token'
     ),
     from: query.get('from') || null,
+    run: query.get('run') || null,
+    with: query.get('with') || null,
+    look: oneOf(query.get('look'), SIDES),
+    job: query.get('job') || null,
+    dataset: query.get('dataset') || null,
+    kind: oneOf(query.get('kind'), JOB_KINDS),
+    state: oneOf(query.get('state'), JOB_STATES),
     verdict: oneOf(query.get('verdict'), VERDICTS),
     critical: query.get('critical') === '1',
     q: query.get('q') ?? '',
     tag: query.get('tag') ?? '',
+    model: query.get('model') ?? '',
+    after: day(query.get('after')),
+    before: day(query.get('before')),
+    sort: oneOf(query.get('sort'), SORTS) ?? 'new',
   };
 }
 
@@ -140,7 +188,8 @@ export function link(change) {
 
 /** The change that opens one trace afresh. @param {string|null} trace @returns {Partial<Route>} */
 export function traceSight(trace) {
-  return { view: 'traces', trace, token: null, threshold: null, from: null };
+  const elsewhere = { from: null, run: null, with: null, look: null, job: null, dataset: null, kind: null, state: null };
+  return { view: 'traces', trace, token: null, threshold: null, ...elsewhere };
 }
 
 /** Begins to follow the browser's own moves, and shows the sight that the address asks for. */

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_SECONDS = 120
 
@@ -25,7 +26,8 @@ def from_environment(variable: str, what: str) -> Path:
 class Server:
     """A running server; use it as a context manager."""
 
-    def __init__(self, *flags: str | Path, key: str | None = None):
+    def __init__(self, *flags: str | Path, key: str | None = None, model: str | None = "LINCHPIN_TEST_MODEL"):
+        """`model` is the variable that names the model's file; without one the program serves its demo."""
         self.key = key
         self._data = tempfile.TemporaryDirectory(prefix="linchpin-browser-")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LINCHPIN_")}
@@ -34,12 +36,16 @@ class Server:
         if key:
             environment["LINCHPIN_API_KEY"] = key
         program = from_environment("LINCHPIN_BIN", "the linchpin program to test")
-        model = from_environment("LINCHPIN_TEST_MODEL", "the SmolLM2 GGUF file")
-        command = [program, "serve", "--model", model, "--listen", "127.0.0.1:0", *flags]
+        named = ["--model", from_environment(model, "the SmolLM2 GGUF file")] if model else []
+        self._command = [str(part) for part in (program, "serve", *named, *flags)]
+        self._environment = environment
         self._log = tempfile.TemporaryFile("w+")
+        self._start("127.0.0.1:0")
+
+    def _start(self, listen: str) -> None:
         self.process = subprocess.Popen(
-            [str(part) for part in command],
-            env=environment,
+            [*self._command, "--listen", listen],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -83,7 +89,17 @@ class Server:
         self._log.seek(0)
         return self._log.read()
 
+    def restart(self) -> None:
+        """Ends the program and begins it again on the same address and data."""
+        self._end()
+        self._start(urlsplit(self.url).netloc)
+
     def stop(self) -> None:
+        self._end()
+        self._log.close()
+        self._data.cleanup()
+
+    def _end(self) -> None:
         self.process.terminate()
         try:
             self.process.wait(timeout=20)
@@ -91,8 +107,6 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
-        self._log.close()
-        self._data.cleanup()
 
     def call(self, method: str, path: str, body=None, kind: str = "application/json"):
         """One request that must succeed; the answer's JSON."""
