@@ -49,6 +49,11 @@ pub struct RunRecord {
     pub model: String,
     /// Where tokens are forced; `None` for a search.
     pub position: Option<usize>,
+    /// How many rollouts each alternative gets, for each time it is drawn if it is drawn; at each position of a search at
+    /// most so many.
+    pub samples: usize,
+    /// How many the response's own token gets; `None` for a search.
+    pub original_samples: Option<usize>,
     pub error: Option<RunFailure>,
 }
 

@@ -26,6 +26,10 @@ pub(super) struct Run {
     model: String,
     /// Where tokens are forced; null for a search.
     position: Option<usize>,
+    /// Rollouts of each alternative, for each time it is drawn if it is drawn; at each position of a search at most so many.
+    samples: usize,
+    /// Rollouts of the response's own token; null for a search.
+    original_samples: Option<usize>,
     error: Option<RunErrorDto>,
 }
 
@@ -90,13 +94,38 @@ pub(super) struct RunStateEvent {
 
 impl From<RunRecord> for Run {
     fn from(run: RunRecord) -> Self {
-        let RunRecord { id, kind, trace_id, state, created, finished, model, position, error } = run;
+        let RunRecord {
+            id,
+            kind,
+            trace_id,
+            state,
+            created,
+            finished,
+            model,
+            position,
+            samples,
+            original_samples,
+            error,
+        } = run;
         let kind = match kind {
             RunKind::Rollouts => RunKindDto::Rollouts,
             RunKind::Search => RunKindDto::Search,
         };
         let (state, error) = (state.into(), error.map(RunErrorDto::from));
-        Self { id, object: "run", kind, trace_id, state, created, finished, model, position, error }
+        Self {
+            id,
+            object: "run",
+            kind,
+            trace_id,
+            state,
+            created,
+            finished,
+            model,
+            position,
+            samples,
+            original_samples,
+            error,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 import { fill, h } from './dom.js';
 import { compact, decimal, integer, probability, visible } from './format.js';
-import { rolloutTables } from './rollouts-table.js';
+import { told } from './measures.js';
 import { mostSuspicious } from './sight.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
@@ -24,9 +24,11 @@ const barLength = (logprob) => Math.max(0, 1 + logprob / (DECADES * Math.LN10)).
 export class TokenPanel {
   /**
    * @param {{select: (token: number) => void, step: (direction: -1|1) => void, close: () => void}} on
+   * @param {import('./run-desk.js').RunDesk} desk rolls out
    */
-  constructor(on) {
+  constructor(on, desk) {
     this.on = on;
+    this.desk = desk;
     /** @type {typeof COLUMNS[number]} */
     this.sortBy = 'base';
     /** @type {(() => void)|null} */
@@ -37,14 +39,15 @@ export class TokenPanel {
   }
 
   /**
-   * @param {Trace} trace @param {number} position @param {{flagged: boolean, rule: string, shown: string, part: string, spoken: boolean}} seen
+   * @param {Trace} trace @param {number} position @param {{flagged: boolean, rule: string, shown: string, part: string, spoken: boolean, chosen: boolean}} seen
    *   `rule`, the flag's rule in words; `shown`, the value that colours the token where that is not s_t; `part`, what
-   *   is odd about the token's span; `spoken`, whether it is to be read out
+   *   is odd about the token's span; `spoken`, whether it is to be read out; `chosen`, else it is only pointed at
    */
   show(trace, position, seen) {
     this.again = () => this.show(trace, position, seen);
     const token = trace.tokens[position];
     const scored = token.score !== null;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     const steps = h(
       'div',
       { class: 'panel-steps' },
@@ -74,8 +77,8 @@ export class TokenPanel {
         seen.flagged && !token.critical ? h('span', { class: 'badge' }, `▼ ${seen.rule}`) : null,
       ),
       this.#models(token),
-      this.#alternatives(token, scored),
-      rolloutTables(trace.rollouts ?? [], position),
+      this.#alternatives(token, scored, position),
+      this.desk.parts(position, seen.chosen),
       h(
         'p',
         { class: 'hint num' },
@@ -83,6 +86,8 @@ export class TokenPanel {
         seen.part ? ` · ${seen.part}` : '',
       ),
     );
+    // What is kept from token to token was taken out and put back.
+    if (focused?.isConnected) /** @type {HTMLElement} */ (focused).focus();
     if (seen.spoken) {
       this.spoken.textContent = `Token ${position}, ${visible(token.text)}${scored ? `, s t ${probability(token.score)}` : ''}${seen.flagged ? ', flagged' : ''}`;
     }
@@ -114,12 +119,13 @@ export class TokenPanel {
                   { type: 'button', on: { click: () => this.on.select(token) } },
                   h('span', { class: 'num pos' }, token),
                   chip(trace.tokens[token].text),
-                  h('span', { class: 'num' }, sight.measure.format(sight.value[token])),
+                  h('span', { class: 'num' }, told(sight.measure, trace.tokens[token], trace)),
                 ),
               ),
             ),
           )
         : h('p', {}, 'Nothing is measured here.'),
+      this.desk.overview(),
     );
   }
 
@@ -159,16 +165,22 @@ export class TokenPanel {
         h(
           'tr',
           {},
-          head.map((name) => h('th', { scope: 'col' }, name)),
+          head.map((name) => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'model'))),
         ),
       ),
       h('tbody', {}, ROLES.map(row)),
     );
   }
 
-  /** @param {Token} token @param {boolean} scored */
-  #alternatives(token, scored) {
-    if (!token.top.length) return h('p', { class: 'hint' }, 'This trace was scored without alternatives.');
+  /** @param {Token} token @param {boolean} scored @param {number} position */
+  #alternatives(token, scored, position) {
+    if (!token.top.length)
+      return h(
+        'p',
+        { class: 'hint lookup' },
+        'This trace was scored without alternatives. ',
+        h('button', { type: 'button', on: { click: () => this.desk.lookUp() } }, 'Look them up'),
+      );
     const rows = token.top.some(({ id }) => id === token.id)
       ? [...token.top]
       : [...token.top, { id: token.id, text: token.text, ...token.logprob, score: token.score }];
@@ -199,7 +211,17 @@ export class TokenPanel {
     return h(
       'table',
       { class: 'numbers alternatives', 'aria-label': 'Alternatives at this position, by model' },
-      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'instead'), columns.map(head))),
+      h(
+        'thead',
+        {},
+        h(
+          'tr',
+          {},
+          h('th', { scope: 'col' }, 'instead'),
+          columns.map(head),
+          h('th', { scope: 'col', class: 'act' }, h('span', { class: 'unseen' }, 'roll out')),
+        ),
+      ),
       h(
         'tbody',
         {},
@@ -214,10 +236,18 @@ export class TokenPanel {
               chip(row.text),
             ),
             columns.map((column) => cell(row, column)),
+            h('td', { class: 'act' }, row.id === token.id ? null : this.#rollOut(row, position)),
           ),
         ),
       ),
     );
+  }
+
+  /** @param {TopToken} row @param {number} position */
+  #rollOut({ id, text }, position) {
+    const title = `Roll out with ${visible(text)} here`;
+    const click = () => this.desk.rollOut(position, { source: 'given', token_ids: [id] });
+    return h('button', { type: 'button', class: 'quiet roll', title, 'aria-label': title, on: { click } }, '▶');
   }
 
   /** @param {typeof COLUMNS[number]} column */

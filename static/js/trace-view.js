@@ -4,11 +4,13 @@
 import { Chart } from './chart.js';
 import { notice } from './dialogs.js';
 import { fill, h } from './dom.js';
+import { picture } from './export-png.js';
 import { Legend, flaggedText } from './legend.js';
-import { MEASURES, isMeasured, measureOf, ruleText, storedThreshold } from './measures.js';
-import { GRANULARITIES } from './pieces.js';
+import { MEASURES, isMeasured, measureOf, ruleText, storedThreshold, told } from './measures.js';
 import { ResponseView } from './response.js';
 import * as router from './router.js';
+import { RunDesk } from './run-desk.js';
+import { fillMeasures, granularitySwitch, measureSelect, setSwitch, stepButtons } from './sight-tools.js';
 import { flaggedTokens, isFlagged, look } from './sight.js';
 import { TokenPanel } from './token-panel.js';
 import { traceHead } from './trace-head.js';
@@ -16,9 +18,9 @@ import { traceHead } from './trace-head.js';
 /** @typedef {import('./types.js').Trace} Trace */
 
 export class TraceView {
-  /** @param {HTMLElement} panel where the token's numbers go @param {() => void} onDeleted */
-  constructor(panel, onDeleted) {
-    this.onDeleted = onDeleted;
+  /** @param {HTMLElement} panel where the token's numbers go @param {(id: string) => void} remove deletes a trace */
+  constructor(panel, remove) {
+    this.remove = remove;
     this.frame = panel;
     /** @type {Trace|null} */
     this.trace = null;
@@ -40,33 +42,13 @@ export class TraceView {
     this.response = new ResponseView(on);
     this.chart = new Chart(on);
     this.legend = new Legend((threshold) => router.adjust({ threshold }));
-    this.panel = new TokenPanel({
-      select: on.select,
-      step: (direction) => this.stepFlagged(direction),
-      close: () => this.release(),
-    });
-    this.measure = h('select', {
-      id: 'measure',
-      on: { change: () => router.open({ measure: this.measure.value, threshold: null }) },
-    });
-    this.by = h(
-      'fieldset',
-      { class: 'switch' },
-      h('legend', { class: 'unseen' }, 'Granularity'),
-      GRANULARITIES.map(({ key, label, about }) =>
-        h(
-          'label',
-          { title: about },
-          h('input', {
-            type: 'radio',
-            name: 'by',
-            value: key,
-            on: { change: () => router.open({ by: /** @type {any} */ (key) }) },
-          }),
-          h('span', {}, label),
-        ),
-      ),
+    this.desk = new RunDesk({ ...on, record: (trace) => this.onRecord(trace) });
+    this.panel = new TokenPanel(
+      { select: on.select, step: (direction) => this.stepFlagged(direction), close: () => this.release() },
+      this.desk,
     );
+    this.measure = measureSelect();
+    this.by = granularitySwitch();
     this.tally = h('span', { class: 'num', id: 'tally' });
     this.reset = h('button', {
       type: 'button',
@@ -88,35 +70,17 @@ export class TraceView {
       h(
         'div',
         { class: 'tools-row tally' },
-        h(
-          'button',
-          {
-            type: 'button',
-            class: 'quiet',
-            title: 'Previous flagged token (k)',
-            'aria-label': 'Previous flagged token',
-            on: { click: () => this.stepFlagged(-1) },
-          },
-          '‹ k',
-        ),
-        h(
-          'button',
-          {
-            type: 'button',
-            class: 'quiet',
-            title: 'Next flagged token (j)',
-            'aria-label': 'Next flagged token',
-            on: { click: () => this.stepFlagged(1) },
-          },
-          'j ›',
-        ),
+        stepButtons((direction) => this.stepFlagged(direction)),
         this.tally,
         this.reset,
         this.by,
       ),
       this.chart.root,
+      this.desk.search.root,
+      this.desk.bar.root,
     );
-    this.root = h('article', { class: 'trace' }, this.head, this.hint, this.tools, this.response.root);
+    const parts = [this.head, this.hint, this.tools, this.response.root, this.desk.fork.root];
+    this.root = h('article', { class: 'trace' }, parts);
   }
 
   /** Shows a trace by the route. @param {Trace} trace @param {router.Route} route */
@@ -128,12 +92,21 @@ export class TraceView {
       this.chosen = null;
       this.hovered = null;
       this.response.show(trace);
-      fill(this.head, traceHead(trace, this.onDeleted));
+      fill(this.head, traceHead(trace, { remove: () => this.remove(trace.id), picture: () => this.#picture() }));
       this.#fillMeasures(trace);
       fill(this.frame, this.panel.root, this.panel.spoken);
     }
+    this.desk.show(trace, route);
     this.#look(trace, route);
     this.#choose(route.token !== null && route.token < trace.tokens.length ? route.token : null, fresh);
+  }
+
+  /** Looks again at a trace that has new rollouts or another search. @param {Trace} trace */
+  onRecord(trace) {
+    if (trace !== this.trace) return;
+    this.#fillMeasures(trace);
+    this.seen = '';
+    this.#look(trace, router.route());
   }
 
   /** Applies measure, granularity and threshold, doing no more than has changed. @param {Trace} trace @param {router.Route} route */
@@ -150,7 +123,7 @@ export class TraceView {
       this.legend.show(measure);
       this.measure.value = measure.key;
       this.measure.title = measure.about;
-      /** @type {HTMLInputElement} */ (this.by.querySelector(`[value="${route.by}"]`)).checked = true;
+      setSwitch(this.by, route.by);
     }
     this.limit = limit;
     this.flagged = flaggedTokens(this.sight, limit);
@@ -176,7 +149,7 @@ export class TraceView {
     // The panel first: on a narrow page its sheet takes the room that the token must be scrolled out of.
     this.#fillPanel(token !== null && !fresh);
     this.response.choose(token, fresh);
-    this.chart.mark(token, this.hovered);
+    this.#mark();
   }
 
   /** @param {number|null} token */
@@ -184,14 +157,20 @@ export class TraceView {
     if (token === this.hovered) return;
     this.hovered = token;
     this.response.hover(token);
-    this.chart.mark(this.chosen, token);
-    this.#fillPanel(false);
+    this.#mark();
+    // Pointing at another token must not take away what is being typed.
+    if (!this.desk.busy) this.#fillPanel(false);
+  }
+
+  #mark() {
+    this.chart.mark(this.chosen, this.hovered);
+    this.desk.search.mark(this.chosen, this.hovered);
   }
 
   /** @param {boolean} spoken */
   #fillPanel(spoken) {
     if (!this.trace || !this.sight) return;
-    const token = this.hovered ?? this.chosen;
+    const token = (this.desk.busy ? null : this.hovered) ?? this.chosen;
     this.frame.classList.toggle('open', this.chosen !== null);
     document.body.classList.toggle('sheet-open', this.chosen !== null);
     if (token === null) {
@@ -208,15 +187,22 @@ export class TraceView {
       shown:
         this.sight.measure === MEASURES[0]
           ? ''
-          : `${this.sight.measure.label} ${this.sight.measure.format(this.sight.measure.value(this.trace.tokens[token]))}`,
+          : `${this.sight.measure.label} ${told(this.sight.measure, this.trace.tokens[token], this.trace)}`,
       part: parts.join(' · '),
       spoken,
+      chosen: token === this.chosen,
     });
   }
 
   /** @param {number} token */
   select(token) {
-    router.adjust({ token });
+    router.adjust({ token, run: this.desk.runAt(token) });
+  }
+
+  /** Rolls out from the chosen token. */
+  rollOut() {
+    if (this.chosen === null) notice('Choose a token to roll out from.');
+    else this.desk.rollOut(this.chosen, { source: 'sampled' });
   }
 
   release() {
@@ -251,14 +237,16 @@ export class TraceView {
     if (next !== null) this.select(next);
   }
 
+  /** What is seen now, as a picture. */
+  #picture() {
+    const { trace, sight, limit, response } = this;
+    if (!trace || !sight) throw new Error('No trace is open.');
+    return picture({ trace, sight, limit, response });
+  }
+
   /** @param {Trace} trace */
   #fillMeasures(trace) {
-    fill(
-      this.measure,
-      MEASURES.map((measure) =>
-        h('option', { value: measure.key, disabled: !isMeasured(measure, trace), title: measure.about }, measure.label),
-      ),
-    );
+    fillMeasures(this.measure, (measure) => isMeasured(measure, trace));
     const unscored = !isMeasured(MEASURES[0], trace);
     fill(
       this.hint,

@@ -69,7 +69,20 @@ async fn a_run_goes_on_by_itself_and_makes_the_record_that_a_request_makes() {
         let run = begin(&server, path, &request).await;
         assert_eq!(
             keys(&run),
-            ["id", "object", "kind", "trace_id", "state", "created", "finished", "model", "position", "error"]
+            [
+                "id",
+                "object",
+                "kind",
+                "trace_id",
+                "state",
+                "created",
+                "finished",
+                "model",
+                "position",
+                "samples",
+                "original_samples",
+                "error"
+            ]
         );
         assert_eq!((&run["object"], &run["kind"], &run["state"]), (&json!("run"), &json!(kind), &json!("running")));
         let last = follow(&server, &run).await;

@@ -88,16 +88,11 @@ impl Runs {
     pub async fn roll_out(&self, input: RolloutInput) -> Result<RunRecord, AnalysisError> {
         let RolloutInput { source, answer, plan, fit_context, save } = input;
         let trace_id = stored_trace(source, save)?;
+        let id = self.0.analysis.ids.next_rollouts();
         let record = RunRecord {
-            id: self.0.analysis.ids.next_rollouts(),
-            kind: RunKind::Rollouts,
-            trace_id,
-            state: RunState::Running,
-            created: unix_seconds(),
-            finished: None,
-            model: plan.model.clone(),
             position: Some(plan.position),
-            error: None,
+            original_samples: Some(plan.original_samples),
+            ..begun(id, RunKind::Rollouts, trace_id, plan.model.clone(), plan.samples)
         };
         self.begin(record, Request::Rollouts { answer, plan: Box::new(plan), fit_context }).await
     }
@@ -106,17 +101,8 @@ impl Runs {
     pub async fn search(&self, input: SearchInput) -> Result<RunRecord, AnalysisError> {
         let SearchInput { source, answer, model, settings, fit_context, save } = input;
         let trace_id = stored_trace(source, save)?;
-        let record = RunRecord {
-            id: self.0.analysis.ids.next_search(),
-            kind: RunKind::Search,
-            trace_id,
-            state: RunState::Running,
-            created: unix_seconds(),
-            finished: None,
-            model: model.clone(),
-            position: None,
-            error: None,
-        };
+        let id = self.0.analysis.ids.next_search();
+        let record = begun(id, RunKind::Search, trace_id, model.clone(), settings.samples);
         self.begin(record, Request::Search { answer, model, settings: Box::new(settings), fit_context }).await
     }
 
@@ -173,6 +159,23 @@ impl Runs {
             }
         };
         Ok(follow(source, after, look).boxed())
+    }
+}
+
+/// The record of a run that begins now.
+fn begun(id: String, kind: RunKind, trace_id: String, model: String, samples: usize) -> RunRecord {
+    RunRecord {
+        id,
+        kind,
+        trace_id,
+        state: RunState::Running,
+        created: unix_seconds(),
+        finished: None,
+        model,
+        position: None,
+        samples,
+        original_samples: None,
+        error: None,
     }
 }
 
