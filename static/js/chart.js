@@ -68,7 +68,7 @@ export class Chart {
   }
 
   #draw() {
-    const { sight } = this;
+    const { sight, limit, chosen, hovered } = this;
     const { clientWidth: width, clientHeight: height } = this.root;
     if (!sight || !width || !height) return;
     const ratio = devicePixelRatio || 1;
@@ -77,67 +77,81 @@ export class Chart {
     const context = this.canvas.getContext('2d');
     if (!context) return;
     context.scale(ratio, ratio);
-    const style = getComputedStyle(this.root);
-    const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
-    const n = sight.shade.length;
-    const step = width / n;
-    const y = (/** @type {number} */ shade) => TOP + (1 - shade) * (height - TOP - 1);
-    const middle = y(neutralShade(sight.measure, this.limit));
-    const bar = Math.max(1 / ratio, step - (step > 4 ? 1 : 0));
-    const [good, bad, line, ink] = ['--blue', '--orange', '--line-strong', '--ink'].map(colour);
-
-    for (const [token, alpha] of [
-      [this.hovered, 0.14],
-      [this.chosen, 0.22],
-    ]) {
-      if (token < 0) continue;
-      context.globalAlpha = alpha;
-      context.fillStyle = ink;
-      context.fillRect(Math.floor(token * step), 0, Math.max(2, step), height);
-    }
-    context.globalAlpha = 1;
-    const limit = y(sight.measure.toScale(this.limit));
-    context.strokeStyle = line;
-    context.setLineDash([3, 3]);
-    context.beginPath();
-    context.moveTo(0, Math.round(limit) + 0.5);
-    context.lineTo(width, Math.round(limit) + 0.5);
-    context.stroke();
-
-    const columns = [...this.#columns(width * ratio)].map(({ token, shade }) => ({
-      token,
-      shade,
-      flagged: isFlagged(sight.measure, sight.value[token], this.limit),
-    }));
-    // Too many notches would run into one line and tell nothing.
-    const notches = columns.filter(({ flagged }) => flagged).length * NOTCH * 2 < width;
-    for (const { token, shade, flagged } of columns) {
-      const end = y(shade);
-      const below = end > middle;
-      context.fillStyle = below || flagged ? bad : good;
-      context.globalAlpha = below || flagged ? 1 : 0.55;
-      context.fillRect(token * step, Math.min(end, middle), bar, Math.max(1, Math.abs(end - middle)));
-      if (!flagged || !notches) continue;
-      const x = token * step + bar / 2;
-      context.beginPath();
-      context.moveTo(x - NOTCH / 2, 0);
-      context.lineTo(x + NOTCH / 2, 0);
-      context.lineTo(x, NOTCH);
-      context.fill();
-    }
-    context.globalAlpha = 1;
+    paintChart(context, { sight, limit, width, height, ratio, style: getComputedStyle(this.root), chosen, hovered });
   }
+}
 
-  /** The worst token of every column. @param {number} columns device pixels across */
-  *#columns(columns) {
-    const { shade } = /** @type {Sight} */ (this.sight);
-    const share = Math.max(1, Math.ceil(shade.length / columns));
-    for (let start = 0; start < shade.length; start += share) {
-      let token = -1;
-      for (let i = start; i < Math.min(start + share, shade.length); i += 1) {
-        if (!Number.isNaN(shade[i]) && (token < 0 || shade[i] < shade[token])) token = i;
-      }
-      if (token >= 0) yield { token, shade: shade[token] };
+/**
+ * @typedef {object} Painted
+ * @property {Sight} sight
+ * @property {number} limit the threshold
+ * @property {number} width in CSS pixels
+ * @property {number} height
+ * @property {number} ratio device pixels in a CSS pixel
+ * @property {CSSStyleDeclaration} style has the colours
+ * @property {number} [chosen] -1 for none
+ * @property {number} [hovered]
+ */
+
+/** @param {CanvasRenderingContext2D} context @param {Painted} painted */
+export function paintChart(context, { sight, limit, width, height, ratio, style, chosen = -1, hovered = -1 }) {
+  const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
+  const step = width / sight.shade.length;
+  const y = (/** @type {number} */ shade) => TOP + (1 - shade) * (height - TOP - 1);
+  const middle = y(neutralShade(sight.measure, limit));
+  const bar = Math.max(1 / ratio, step - (step > 4 ? 1 : 0));
+  const [good, bad, line, ink] = ['--blue', '--orange', '--line-strong', '--ink'].map(colour);
+
+  for (const [token, alpha] of [
+    [hovered, 0.14],
+    [chosen, 0.22],
+  ]) {
+    if (token < 0) continue;
+    context.globalAlpha = alpha;
+    context.fillStyle = ink;
+    context.fillRect(Math.floor(token * step), 0, Math.max(2, step), height);
+  }
+  context.globalAlpha = 1;
+  const threshold = y(sight.measure.toScale(limit));
+  context.strokeStyle = line;
+  context.setLineDash([3, 3]);
+  context.beginPath();
+  context.moveTo(0, Math.round(threshold) + 0.5);
+  context.lineTo(width, Math.round(threshold) + 0.5);
+  context.stroke();
+
+  const columns = [...worstByColumn(sight, width * ratio)].map(({ token, shade }) => ({
+    token,
+    shade,
+    flagged: isFlagged(sight.measure, sight.value[token], limit),
+  }));
+  // Too many notches would run into one line and tell nothing.
+  const notches = columns.filter(({ flagged }) => flagged).length * NOTCH * 2 < width;
+  for (const { token, shade, flagged } of columns) {
+    const end = y(shade);
+    const below = end > middle;
+    context.fillStyle = below || flagged ? bad : good;
+    context.globalAlpha = below || flagged ? 1 : 0.55;
+    context.fillRect(token * step, Math.min(end, middle), bar, Math.max(1, Math.abs(end - middle)));
+    if (!flagged || !notches) continue;
+    const x = token * step + bar / 2;
+    context.beginPath();
+    context.moveTo(x - NOTCH / 2, 0);
+    context.lineTo(x + NOTCH / 2, 0);
+    context.lineTo(x, NOTCH);
+    context.fill();
+  }
+  context.globalAlpha = 1;
+}
+
+/** The worst token of every column. @param {Sight} sight @param {number} columns device pixels across */
+function* worstByColumn({ shade }, columns) {
+  const share = Math.max(1, Math.ceil(shade.length / columns));
+  for (let start = 0; start < shade.length; start += share) {
+    let token = -1;
+    for (let i = start; i < Math.min(start + share, shade.length); i += 1) {
+      if (!Number.isNaN(shade[i]) && (token < 0 || shade[i] < shade[token])) token = i;
     }
+    if (token >= 0) yield { token, shade: shade[token] };
   }
 }

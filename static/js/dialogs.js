@@ -1,30 +1,60 @@
-// Questions and messages over the page: the key, a confirmation, help, and short notices that go by themselves.
+// Questions and messages over the page: the key, a confirmation, help, and short notices that go by themselves, some
+// with a way back.
 
 import { setKey } from './api.js';
 import { h } from './dom.js';
 
-/** @type {[string, string][]} */
+/** Milliseconds that a notice stays: in passing, of a failure, and with a way back. */
+const NOTE_MS = 4500;
+const BAD_MS = 9000;
+const UNDO_MS = 15_000;
+
+/** @type {[string, [string, string][]][]} */
 const SHORTCUTS = [
-  ['j  k', 'next and previous flagged token'],
-  ['←  →', 'next and previous token'],
-  ['↑  ↓', 'token in the line above or below (in the response)'],
-  ['Esc', 'let go of the token'],
-  ['/', 'search the stored traces'],
-  ['n', 'score a new trajectory'],
-  ['t', 'light or dark'],
-  ['?', 'this help'],
+  [
+    'In a trace or a comparison',
+    [
+      ['j  k', 'next and previous flagged token'],
+      ['←  →', 'next and previous token'],
+      ['↑  ↓', 'token in the line above or below (in the response)'],
+      ['Enter', 'roll out from the token'],
+      ['c', 'compare this trace; in a comparison, swap A and B'],
+      ['Esc', 'let go of the token'],
+    ],
+  ],
+  [
+    'In the list of traces',
+    [
+      ['↑  ↓', 'trace above or below; also PageUp, PageDown, Home, End'],
+      ['Enter', 'open the trace'],
+      ['Space', 'select it, with others'],
+      ['Delete', 'delete it, or all that are selected'],
+    ],
+  ],
+  [
+    'Everywhere',
+    [
+      ['Ctrl K', 'go to a view, a trace, a job, a measure'],
+      ['/', 'search the stored traces'],
+      ['n', 'score a new trajectory'],
+      ['Ctrl Z', 'bring back what was just deleted'],
+      ['t', 'light or dark'],
+      ['?', 'this help'],
+    ],
+  ],
 ];
 
 /**
  * Opens a dialog and waits until it is closed.
  * @param {string} title @param {any[]} body @param {any[]} buttons the last one is the main one
+ * @param {boolean} [long] a text to read, in a wide dialog that begins at its top
  * @returns {Promise<string>} the value of the button, '' when dismissed
  */
-function dialog(title, body, buttons) {
+export function dialog(title, body, buttons, long = false) {
   const before = /** @type {HTMLElement|null} */ (document.activeElement);
-  const heading = h('h2', { id: 'dialog-title' }, title);
+  const heading = h('h2', { id: 'dialog-title', ...(long && { tabindex: -1, autofocus: true }) }, title);
   const form = h('form', { method: 'dialog' }, heading, body, h('div', { class: 'dialog-buttons' }, buttons));
-  const element = h('dialog', { 'aria-labelledby': 'dialog-title' }, form);
+  const element = h('dialog', { class: long ? 'long' : null, 'aria-labelledby': 'dialog-title' }, form);
   document.body.append(element);
   element.showModal();
   return new Promise((resolve) => {
@@ -37,7 +67,7 @@ function dialog(title, body, buttons) {
 }
 
 /** Not a submit button: Enter in a field must mean the main one. @param {string} label */
-function cancel(label) {
+export function cancel(label) {
   return h(
     'button',
     {
@@ -99,24 +129,14 @@ export function help() {
         's_t is the contrastive score: low where a model trained on right solutions finds the token unlikely, and one trained on wrong solutions finds it likely.',
       ),
       h(
-        'table',
-        { class: 'keys' },
-        h(
-          'tbody',
-          {},
-          SHORTCUTS.map(([keys, what]) =>
-            h(
-              'tr',
-              {},
-              h(
-                'th',
-                { scope: 'row' },
-                keys.split('  ').map((key) => h('kbd', {}, key)),
-              ),
-              h('td', {}, what),
-            ),
-          ),
-        ),
+        'p',
+        {},
+        'Rollout success is the share of drawn continuations that reach the right answer, always with how many were drawn and the 95% interval of the rate. In a comparison, B − A is blue where the token looks sounder in B and orange where it looks more suspicious there.',
+      ),
+      h(
+        'div',
+        { class: 'key-tables' },
+        SHORTCUTS.map(([where, keys]) => keyTable(where, keys)),
       ),
       h(
         'p',
@@ -126,13 +146,70 @@ export function help() {
         '.',
       ),
     ],
-    [h('button', { class: 'main-button', value: 'ok', autofocus: true }, 'Close')],
+    [h('button', { class: 'main-button', value: 'ok' }, 'Close')],
+    true,
   );
+}
+
+/** @param {string} where @param {[string, string][]} keys */
+function keyTable(where, keys) {
+  const row = (/** @type {[string, string]} */ [names, what]) =>
+    h(
+      'tr',
+      {},
+      h(
+        'th',
+        { scope: 'row' },
+        names.split('  ').map((name) => name.split(' ').map((key) => h('kbd', {}, key))),
+      ),
+      h('td', {}, what),
+    );
+  return h('table', { class: 'keys' }, h('caption', {}, where), h('tbody', {}, keys.map(row)));
 }
 
 /** Says something in passing. @param {string} text @param {'note'|'bad'} [kind] */
 export function notice(text, kind = 'note') {
   const toast = h('p', { class: `toast ${kind}` }, text);
   document.getElementById('toasts')?.append(toast);
-  setTimeout(() => toast.remove(), kind === 'bad' ? 9000 : 4500);
+  setTimeout(() => toast.remove(), kind === 'bad' ? BAD_MS : NOTE_MS);
+}
+
+/** @type {(() => void)[]} What can be undone now, the latest last. */
+const ways = [];
+
+/**
+ * Says what was done, with a button that undoes it. It stays for a while, and as long as it is pointed at or focused.
+ * @param {string} text @param {() => Promise<void>|void} undo
+ */
+export function undoable(text, undo) {
+  let timer = 0;
+  const gone = () => {
+    clearTimeout(timer);
+    toast.remove();
+    if (ways.includes(back)) ways.splice(ways.indexOf(back), 1);
+  };
+  const wait = () => {
+    timer = window.setTimeout(() => (toast.matches(':hover, :focus-within') ? wait() : gone()), UNDO_MS);
+  };
+  const back = () => {
+    gone();
+    undo();
+  };
+  const toast = h(
+    'div',
+    { class: 'toast' },
+    h('span', {}, text),
+    h('button', { type: 'button', class: 'undo', title: 'Undo (Ctrl+Z)', on: { click: back } }, 'Undo'),
+    h('button', { type: 'button', class: 'undo', 'aria-label': 'Close this notice', on: { click: gone } }, '✕'),
+  );
+  ways.push(back);
+  document.getElementById('toasts')?.append(toast);
+  wait();
+}
+
+/** Undoes the latest of what can be undone; whether there was anything. */
+export function undoLast() {
+  const back = ways.at(-1);
+  back?.();
+  return back !== undefined;
 }

@@ -3,10 +3,14 @@
 import * as api from './api.js';
 import { confirm, notice } from './dialogs.js';
 import { fill, h } from './dom.js';
-import { integer, parameters, plain } from './format.js';
+import { bytes, count, integer, parameters, plain } from './format.js';
+import { adapterLoader } from './models-loader.js';
 import { explain, failed, loading } from './states.js';
 
 /** @typedef {import('./types.js').ModelCard} ModelCard */
+
+/** Columns of the table to the left of the memory. */
+const BEFORE_MEMORY = 7;
 
 export class ModelsView {
   /** @param {(models: ModelCard[]) => void} onChanged */
@@ -39,7 +43,12 @@ export class ModelsView {
 
   #draw() {
     const adapters = this.models.filter((model) => model.kind !== 'checkpoint' || !isBase(model));
-    fill(this.body, this.#roles(adapters), this.#table(), this.#loader());
+    fill(
+      this.body,
+      this.#roles(adapters),
+      this.#table(),
+      adapterLoader(() => this.show()),
+    );
   }
 
   /** @param {ModelCard[]} candidates */
@@ -105,6 +114,7 @@ export class ModelsView {
         h('td', { class: 'num' }, parameters(model.parameters)),
         h('td', {}, model.dtype),
         h('td', {}, model.device),
+        h('td', { class: 'num' }, bytes(model.memory_bytes)),
         h('td', { class: 'num' }, integer(model.max_context)),
         h('td', {}, this.#sha(model.sha256)),
         h(
@@ -124,7 +134,19 @@ export class ModelsView {
             : null,
         ),
       );
-    const head = ['name', 'role', 'kind', 'architecture', 'weights', 'dtype', 'device', 'context', 'sha256', ''];
+    const head = [
+      'name',
+      'role',
+      'kind',
+      'architecture',
+      'weights',
+      'dtype',
+      'device',
+      'memory',
+      'context',
+      'sha256',
+      '',
+    ];
     return h(
       'div',
       { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Loaded models' },
@@ -141,6 +163,17 @@ export class ModelsView {
           ),
         ),
         h('tbody', {}, this.models.map(row)),
+        h(
+          'tfoot',
+          {},
+          h(
+            'tr',
+            {},
+            h('th', { scope: 'row', colspan: BEFORE_MEMORY }, `${count(this.models.length, 'model')} in memory`),
+            h('td', { class: 'num' }, bytes(this.models.reduce((all, model) => all + model.memory_bytes, 0))),
+            h('td', { colspan: 3 }),
+          ),
+        ),
       ),
     );
   }
@@ -168,65 +201,6 @@ export class ModelsView {
       },
       `${sha.slice(0, 12)}…`,
     );
-  }
-
-  #loader() {
-    const id = h('input', {
-      type: 'text',
-      name: 'id',
-      id: 'adapter-id',
-      required: true,
-      autocomplete: 'off',
-      placeholder: 'positive',
-    });
-    const path = h('input', {
-      type: 'text',
-      name: 'path',
-      id: 'adapter-path',
-      required: true,
-      autocomplete: 'off',
-      placeholder: 'positive-epoch-1',
-    });
-    const problem = h('p', { class: 'problem', role: 'alert' });
-    const button = h('button', { type: 'submit', class: 'main-button' }, 'Load');
-    const form = h(
-      'form',
-      {
-        class: 'card',
-        'aria-labelledby': 'load-title',
-        on: {
-          submit: async (/** @type {Event} */ event) => {
-            event.preventDefault();
-            problem.textContent = '';
-            button.disabled = true;
-            try {
-              await api.loadAdapter(id.value.trim(), path.value.trim());
-              notice(`${id.value.trim()} was loaded.`);
-              await this.show();
-            } catch (error) {
-              problem.textContent = explain(error);
-            } finally {
-              button.disabled = false;
-            }
-          },
-        },
-      },
-      h('h2', { id: 'load-title' }, 'Load an adapter'),
-      h(
-        'p',
-        { class: 'hint' },
-        'A PEFT folder (adapter_config.json, adapter_model.safetensors) for this base, inside the server’s adapters folder. The server can also start with --positive and --negative.',
-      ),
-      h(
-        'div',
-        { class: 'field-row' },
-        h('label', { class: 'field' }, h('span', { class: 'field-label' }, 'Name'), id),
-        h('label', { class: 'field grow' }, h('span', { class: 'field-label' }, 'Path inside the folder'), path),
-        button,
-      ),
-      problem,
-    );
-    return form;
   }
 
   /** @param {{positive: string|null, negative: string|null}} roles */

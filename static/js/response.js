@@ -12,9 +12,12 @@ import { flaggedTokens, isFlagged, neutralShade } from './sight.js';
 export class ResponseView {
   /**
    * @param {{hover: (token: number|null) => void, select: (token: number) => void}} on
+   * @param {string} [name] tells several in one page apart, in their ids
+   * @param {string} [label]
    */
-  constructor(on) {
+  constructor(on, name = '', label = 'The response, token by token') {
     this.on = on;
+    this.name = name;
     /** @type {Trace|null} */
     this.trace = null;
     /** @type {import('./pieces.js').Piece[]} */
@@ -27,10 +30,10 @@ export class ResponseView {
     this.hovered = -1;
     this.root = h('div', {
       class: 'response',
-      id: 'response',
+      id: name ? `response-${name}` : 'response',
       role: 'listbox',
       tabindex: 0,
-      'aria-label': 'The response, token by token',
+      'aria-label': label,
       'aria-orientation': 'horizontal',
       on: {
         pointerover: (/** @type {PointerEvent} */ event) => event.pointerType !== 'touch' && this.#point(event.target),
@@ -65,7 +68,7 @@ export class ResponseView {
       if (start === end) name += ' outside';
       if (last > first) element.title = `${last - first + 1} tokens make up this character`;
       element.className = name;
-      element.id = `t${first}`;
+      element.id = `${this.name}t${first}`;
       element.setAttribute('role', 'option');
       element.textContent = inFlow(text);
       element.dataset.piece = String(index);

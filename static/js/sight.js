@@ -23,7 +23,7 @@ import { group } from './pieces.js';
 export function look(trace, pieces, measure, granularity) {
   const { tokens } = trace;
   const { unitOf, units } = group(pieces, tokens.length, granularity);
-  const own = tokens.map(measure.value);
+  const own = tokens.map((token) => measure.value(token, trace));
   const worst = new Int32Array(units).fill(-1);
   for (let i = 0; i < own.length; i += 1) {
     const value = own[i];

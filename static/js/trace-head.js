@@ -1,24 +1,21 @@
-// The head of a trace: verdict, question, what was scored with what, and export, edit and delete.
+// The head of a trace: verdict, question, what was scored with what, and compare, export, edit and delete.
 
-import * as api from './api.js';
-import { confirm, notice } from './dialogs.js';
 import { h } from './dom.js';
+import { exportMenu } from './export-menu.js';
 import { count, duration, plain, verdictMark, whenFull } from './format.js';
 import * as router from './router.js';
-import { explain } from './states.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
-/** @typedef {'jsonl'|'csv'|'html'} Format */
 
 /** Longer prompts are folded to their first lines. */
 const FOLD_LINES = 4;
 const FOLD_CHARACTERS = 360;
 
-/** @param {Trace} trace @param {() => void} onDeleted @returns {HTMLElement[]} */
-export function traceHead(trace, onDeleted) {
+/** @param {Trace} trace @param {{remove: () => void, picture: () => Promise<Blob>}} on @returns {HTMLElement[]} */
+export function traceHead(trace, on) {
   const { symbol, word } = verdictMark(trace.verdict?.status);
   const again = router.address({ ...router.parse(''), view: 'new', from: trace.id });
-  const remove = { click: () => deleteTrace(trace, onDeleted) };
+  const compare = router.address({ ...router.parse(''), view: 'compare', trace: trace.id });
   const title = h(
     'div',
     { class: 'trace-title' },
@@ -28,9 +25,10 @@ export function traceHead(trace, onDeleted) {
     h(
       'div',
       { class: 'trace-actions' },
-      exports(trace),
+      h('a', { class: 'button quiet', href: compare, title: 'Compare (c)', data: { nav: 'here' } }, 'Compare'),
+      exportMenu(trace.id, on.picture),
       h('a', { class: 'button quiet', href: again, data: { nav: 'again' } }, 'Edit'),
-      h('button', { type: 'button', class: 'quiet', id: 'delete-trace', on: remove }, 'Delete'),
+      h('button', { type: 'button', class: 'quiet', id: 'delete-trace', on: { click: on.remove } }, 'Delete'),
     ),
   );
   return [title, question(trace.prompt.text), facts(trace)];
@@ -87,53 +85,4 @@ function facts(trace) {
       h('a', { class: 'tag', href: router.link({ tag }), data: { nav: 'tag', tag } }, plain(tag)),
     ),
   );
-}
-
-/** Plain links where they can work: with a key, the file is fetched and handed over instead. @param {Trace} trace */
-function exports(trace) {
-  const link = (/** @type {Format} */ format) =>
-    h(
-      'a',
-      {
-        class: 'button quiet',
-        href: api.exportAddress(trace.id, format),
-        download: `${trace.id}.${format}`,
-        title: `Export as ${format.toUpperCase()}`,
-        on: { click: (/** @type {Event} */ event) => exportTrace(event, trace, format) },
-      },
-      `↓ ${format}`,
-    );
-  return h(
-    'span',
-    { class: 'exports', role: 'group', 'aria-label': 'Export' },
-    link('jsonl'),
-    link('csv'),
-    link('html'),
-  );
-}
-
-/** @param {Event} event @param {Trace} trace @param {Format} format */
-async function exportTrace(event, trace, format) {
-  if (!api.key()) return;
-  event.preventDefault();
-  try {
-    const file = URL.createObjectURL(await api.exported(trace.id, format));
-    h('a', { href: file, download: `${trace.id}.${format}` }).click();
-    setTimeout(() => URL.revokeObjectURL(file), 10_000);
-  } catch (error) {
-    notice(`The export failed: ${explain(error)}`, 'bad');
-  }
-}
-
-/** @param {Trace} trace @param {() => void} onDeleted */
-async function deleteTrace(trace, onDeleted) {
-  const warning = 'It is removed from the server, with its scores. Export it first to keep a copy.';
-  if (!(await confirm('Delete this trace?', warning, 'Delete'))) return;
-  try {
-    await api.deleteTrace(trace.id);
-    notice('The trace was deleted.');
-    onDeleted();
-  } catch (error) {
-    notice(`The trace was not deleted: ${explain(error)}`, 'bad');
-  }
 }

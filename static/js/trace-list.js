@@ -1,178 +1,126 @@
-// The list of stored traces: filters, pages, import. Rows are plain links, so that they open in a new tab too.
+// The list of stored traces: filters above, the rows in a window, selection, import and deletion around them.
 
 import * as api from './api.js';
 import { fill, h } from './dom.js';
-import { count, integer, plain, verdictMark, when, whenFull } from './format.js';
-import { MEASURES } from './measures.js';
-import { notice } from './dialogs.js';
+import { downloadTraces } from './export-files.js';
+import { count, integer } from './format.js';
+import { ListFilters } from './list-filters.js';
+import { Importer } from './list-import.js';
+import { UNFILTERED, filtersOn, queryOf } from './list-query.js';
+import { listRow } from './list-row.js';
+import { ListWindow } from './list-window.js';
 import * as router from './router.js';
-import { sparkline } from './spark.js';
-import { explain, failed, loading } from './states.js';
+import { failed, loading } from './states.js';
 
 /** @typedef {import('./types.js').TraceSummary} TraceSummary */
 
-/** Milliseconds to wait for the next letter of a search. */
-const TYPING = 220;
-
 export class TraceList {
-  /** @param {HTMLElement} root */
-  constructor(root) {
-    /** @type {TraceSummary[]} */
-    this.rows = [];
-    /** @type {string|null} */
-    this.cursor = null;
-    /** @type {AbortController|null} */
-    this.running = null;
+  /** @param {HTMLElement} root @param {{remove: (ids: string[], progress?: (done: number) => void) => Promise<void>}} on */
+  constructor(root, on) {
+    this.on = on;
+    this.side = root;
     this.asked = '';
-    this.typing = 0;
+    this.scrolled = 0;
+    this.selecting = false;
+    /** @type {Set<string>} */
+    this.selected = new Set();
+    /** Where a stretch to select begins. */
+    this.anchor = 0;
 
-    this.search = h('input', {
-      type: 'search',
-      id: 'search',
-      placeholder: 'Search text  /',
-      'aria-label': 'Search the traces’ text',
-      autocomplete: 'off',
-      on: { input: () => this.#typed() },
+    this.filters = new ListFilters();
+    this.importer = new Importer({
+      imported: () => this.refresh(),
+      status: (text) => (this.status.textContent = text),
     });
-    this.verdict = h(
-      'select',
-      {
-        id: 'filter-verdict',
-        'aria-label': 'Verdict',
-        on: { change: () => router.open({ verdict: this.verdict.value || null }) },
-      },
-      h('option', { value: '' }, 'any verdict'),
-      ['wrong', 'correct', 'unparsed', 'timeout'].map((status) =>
-        h('option', { value: status }, `${verdictMark(status).symbol} ${verdictMark(status).word}`),
-      ),
+    this.window = /** @type {ListWindow<TraceSummary>} */ (
+      new ListWindow(
+        {
+          ask: async (offset, limit, signal) => {
+            const query = { ...queryOf(router.route()), offset: String(offset), limit: String(limit) };
+            const { data, total } = await api.traces(query, signal);
+            return { rows: data, total };
+          },
+          draw: (row, index) => this.#row(row, index),
+          idOf: (row) => row.id,
+          on: (state) => this.#told(state),
+        },
+        'Traces',
+      )
     );
-    this.critical = h('input', {
-      type: 'checkbox',
-      id: 'filter-critical',
-      on: { change: () => router.open({ critical: this.critical.checked }) },
-    });
-    this.tag = h('input', {
-      type: 'text',
-      id: 'filter-tag',
-      placeholder: 'tag',
-      'aria-label': 'Tag',
-      autocomplete: 'off',
-      on: { change: () => router.open({ tag: this.tag.value.trim() }) },
-    });
-    this.file = h('input', {
-      type: 'file',
-      id: 'import-file',
-      class: 'unseen',
-      accept: '.jsonl,.ndjson,application/x-ndjson',
-      tabindex: -1,
-      'aria-label': 'JSONL file of traces',
-      on: { change: () => this.#import() },
-    });
-    this.list = h('ul', { class: 'rows', 'aria-label': 'Traces' });
+    this.window.root.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => this.#key(event));
+    this.total = h('span', { class: 'num', id: 'list-total' });
+    this.select = h(
+      'button',
+      { type: 'button', class: 'quiet', id: 'select-button', on: { click: () => this.#selectMode(!this.selecting) } },
+      'Select',
+    );
     this.foot = h('div', { class: 'rows-foot' });
     this.status = h('p', { class: 'unseen', role: 'status' });
+    this.actions = h('div', { class: 'side-foot' });
     fill(
       root,
-      h(
-        'form',
-        { class: 'filters', role: 'search', on: { submit: (/** @type {Event} */ event) => event.preventDefault() } },
-        this.search,
-        h('div', { class: 'filter-row' }, this.verdict, this.tag),
-        h('div', { class: 'filter-row' }, h('label', { class: 'check' }, this.critical, ' has critical tokens')),
-      ),
-      h('div', { class: 'rows-scroll' }, this.list, this.foot),
-      h(
-        'div',
-        { class: 'side-foot' },
-        h('a', { class: 'button', href: '/?view=new', data: { nav: 'new' } }, 'Score a trajectory'),
-        h('button', { type: 'button', class: 'quiet', on: { click: () => this.file.click() } }, 'Import JSONL…'),
-        this.file,
-      ),
+      this.filters.root,
+      h('div', { class: 'list-head' }, this.total, this.select, this.filters.sort),
+      h('div', { class: 'rows-scroll' }, this.window.root, this.foot),
+      this.actions,
+      this.importer.picker,
       this.status,
     );
-    // The next page is fetched before the end of the list is reached; the button remains for those who prefer it.
-    this.watcher = new IntersectionObserver(
-      (entries) => {
-        if (entries.some((entry) => entry.isIntersecting) && this.cursor && !this.running) this.#fetch(true);
+    this.#drawActions();
+    addEventListener(
+      'scroll',
+      ({ target }) => {
+        if (target instanceof HTMLElement && target.id === 'frame' && this.#alone()) this.scrolled = target.scrollTop;
       },
-      { rootMargin: '300px' },
+      { capture: true, passive: true },
     );
   }
 
   /** @param {router.Route} route */
   show(route) {
-    const filter = { verdict: route.verdict, critical: route.critical, q: route.q, tag: route.tag };
-    const asked = JSON.stringify(filter);
-    if (document.activeElement !== this.search) this.search.value = route.q;
-    this.verdict.value = route.verdict ?? '';
-    this.critical.checked = route.critical;
-    this.tag.value = route.tag;
+    this.filters.show(route);
+    const asked = JSON.stringify(queryOf(route));
     if (asked !== this.asked) {
       this.asked = asked;
-      this.#fetch(false);
+      this.#selectMode(false);
+      this.window.reset();
+      fill(this.foot, loading('Loading traces…'));
     }
     this.#mark();
+    // On a narrow page list and trace share one scroll position: each begins where it belongs.
+    const frame = /** @type {HTMLElement} */ (this.side.parentElement);
+    if (getComputedStyle(frame).overflowY === 'auto') frame.scrollTop = this.#alone() ? this.scrolled : 0;
   }
 
   /** Asks anew: after a score, an import, a deletion. */
   refresh() {
-    return this.#fetch(false);
+    return this.window.refresh();
   }
 
   focusSearch() {
-    this.search.focus();
-    this.search.select();
+    this.filters.focus();
   }
 
-  #typed() {
-    clearTimeout(this.typing);
-    this.typing = window.setTimeout(() => router.adjust({ q: this.search.value.trim() }), TYPING);
+  /** Whether the list is a view of its own now, as on a narrow page. */
+  #alone() {
+    return document.body.dataset.view === 'traces' && this.side.checkVisibility();
   }
 
-  /** @param {boolean} more the next page instead of the first */
-  async #fetch(more) {
-    this.running?.abort();
-    const running = new AbortController();
-    this.running = running;
-    this.watcher.disconnect();
-    if (more || this.rows.length) this.list.setAttribute('aria-busy', 'true');
-    else fill(this.foot, loading('Loading traces…'));
-    try {
-      const page = await api.traces(JSON.parse(this.asked), more ? this.cursor : null, running.signal);
-      if (this.running !== running) return;
-      this.running = null;
-      this.cursor = page.has_more ? page.next_cursor : null;
-      this.rows = more ? [...this.rows, ...page.data] : page.data;
-      if (!more) fill(this.list);
-      this.list.append(...page.data.map((/** @type {TraceSummary} */ row) => this.#row(row)));
-      this.#mark();
-      this.#footer();
-    } catch (error) {
-      if (running.signal.aborted) return;
-      this.running = null;
-      if (!more) {
-        this.rows = [];
-        fill(this.list);
-      }
+  /** @param {{total: number|null, error: unknown}} state */
+  #told({ total, error }) {
+    if (error) {
       fill(
         this.foot,
-        failed('The traces could not be listed', error, () => this.#fetch(more)),
+        failed('The traces could not be listed', error, () => this.window.refresh()),
       );
-    } finally {
-      if (!this.running) this.list.removeAttribute('aria-busy');
+      return;
     }
-  }
-
-  #footer() {
-    const filtered = this.asked !== JSON.stringify({ verdict: null, critical: false, q: '', tag: '' });
-    this.status.textContent = `${count(this.rows.length, 'trace')} listed${this.cursor ? ', more to come' : ''}`;
-    if (this.cursor) {
-      fill(
-        this.foot,
-        h('button', { type: 'button', class: 'quiet more', on: { click: () => this.#fetch(true) } }, 'Load more'),
-      );
-      this.watcher.observe(this.foot);
-    } else if (this.rows.length) fill(this.foot, h('p', { class: 'hint' }, count(this.rows.length, 'trace')));
+    const route = router.route();
+    const filtered = route.q !== '' || filtersOn(route).length > 0;
+    this.total.textContent = count(total ?? 0, 'trace');
+    this.status.textContent = `${count(total ?? 0, 'trace')} listed`;
+    this.select.hidden = !total;
+    if (total) fill(this.foot);
     else if (filtered) {
       fill(
         this.foot,
@@ -180,96 +128,132 @@ export class TraceList {
           'div',
           { class: 'state' },
           h('p', {}, 'No trace matches.'),
-          h(
-            'button',
-            { type: 'button', on: { click: () => router.open({ verdict: null, critical: false, q: '', tag: '' }) } },
-            'Clear the filters',
-          ),
+          h('button', { type: 'button', on: { click: () => router.open(UNFILTERED) } }, 'Clear the filters'),
         ),
       );
-    } else
-      fill(this.foot, h('div', { class: 'state' }, h('p', {}, 'No traces yet. Scored trajectories are kept here.')));
+    } else {
+      fill(
+        this.foot,
+        h(
+          'div',
+          { class: 'state' },
+          h('p', {}, 'No traces yet. Scored trajectories are kept here. Files of traces can be dropped on this page.'),
+        ),
+      );
+    }
+    this.#mark();
   }
 
-  /** @param {TraceSummary} row */
-  #row(row) {
-    const { symbol, word } = verdictMark(row.verdict);
-    const critical = row.critical_count;
-    return h(
-      'li',
-      { data: { id: row.id } },
-      h(
-        'a',
-        {
-          class: 'row',
-          href: router.address({ ...router.parse(''), trace: row.id }),
-          on: {
-            click: (/** @type {MouseEvent} */ event) => {
-              if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
-              event.preventDefault();
-              router.open(router.traceSight(row.id));
-            },
-          },
-        },
-        h(
-          'span',
-          { class: 'row-top' },
-          sparkline(row.sparkline, MEASURES[0].threshold),
-          h('span', { class: `verdict ${row.verdict ?? 'none'}` }, `${symbol} ${word}`),
-          critical
-            ? h('span', { class: 'badge critical', title: count(critical, 'critical token') }, `▼ ${critical}`)
-            : null,
-          h(
-            'time',
-            { class: 'num', datetime: new Date(row.created * 1000).toISOString(), title: whenFull(row.created) },
-            when(row.created),
-          ),
-        ),
-        h('span', { class: 'row-text' }, plain(row.response_excerpt.trim() || '(white space)')),
-        h('span', { class: 'row-sub' }, plain(row.prompt_excerpt.trim())),
-        row.tags.length
-          ? h(
-              'span',
-              { class: 'row-tags' },
-              row.tags.map((tag) => h('span', { class: 'tag' }, plain(tag))),
-            )
-          : null,
-      ),
-    );
+  /** @param {TraceSummary} row @param {number} index */
+  #row(row, index) {
+    const parts = listRow(row, {
+      selecting: () => this.selecting,
+      remove: () => this.#remove([row.id], index),
+      toggle: (range) => this.#toggle(index, range),
+    });
+    this.#markRow(parts, row.id);
+    return parts;
+  }
+
+  /** @param {any[]} parts a row's link and its box @param {string} id */
+  #markRow([anchor, box], id) {
+    const { trace, view } = router.route();
+    if (view === 'traces' && id === trace) anchor.setAttribute('aria-current', 'true');
+    else anchor.removeAttribute('aria-current');
+    box.checked = this.selected.has(id);
+    anchor.classList.toggle('selected', box.checked);
   }
 
   #mark() {
-    const { trace, view } = router.route();
-    for (const item of this.list.children) {
-      const on = view === 'traces' && item.dataset.id === trace;
-      if (on) item.firstElementChild.setAttribute('aria-current', 'true');
-      else item.firstElementChild.removeAttribute('aria-current');
+    for (const item of this.window.items.values()) {
+      if (item.dataset.id) this.#markRow([...item.children], item.dataset.id);
     }
   }
 
-  async #import() {
-    const file = this.file.files?.[0];
-    if (!file) return;
-    this.status.textContent = `Importing ${file.name}`;
-    try {
-      const report = await api.importTraces(file);
-      notice(importedText(report, file.name), report.errors.length ? 'bad' : 'note');
-      await this.refresh();
-    } catch (error) {
-      notice(`${file.name} was not imported: ${explain(error)}`, 'bad');
-    }
-    // The same file may be chosen again after it was corrected.
-    this.file.value = '';
+  /** @param {boolean} on */
+  #selectMode(on) {
+    this.selecting = on;
+    if (!on) this.selected.clear();
+    this.window.root.classList.toggle('selecting', on);
+    this.select.textContent = on ? 'Done' : 'Select';
+    this.select.setAttribute('aria-pressed', String(on));
+    this.#mark();
+    this.#drawActions();
   }
-}
 
-/**
- * What an import did, with the first of the refused lines.
- * @param {{imported: number, unchanged: number, errors: {line: number, message: string}[]}} report @param {string} name
- */
-function importedText({ imported, unchanged, errors }, name) {
-  const said = [`${count(imported, 'trace')} imported from ${name}`];
-  if (unchanged) said.push(`${integer(unchanged)} stored already`);
-  if (errors.length) said.push(`${count(errors.length, 'line')} refused (${errors[0].message})`);
-  return `${said.join(', ')}.`;
+  /** Selects or lets go of a row; with `range`, selects all from the last one on. @param {number} index @param {boolean} range */
+  async #toggle(index, range) {
+    const row = this.window.row(index);
+    if (!row) return;
+    if (range && this.selecting) {
+      const [first, last] = [Math.min(this.anchor, index), Math.max(this.anchor, index)];
+      for (const { id } of await this.window.stretch(first, last)) this.selected.add(id);
+    } else if (!this.selected.delete(row.id)) this.selected.add(row.id);
+    this.anchor = index;
+    if (!this.selecting) this.#selectMode(true);
+    this.#mark();
+    this.#drawActions();
+  }
+
+  async #selectAll() {
+    for (const { id } of await this.window.stretch(0, (this.window.total ?? 0) - 1)) this.selected.add(id);
+    this.#mark();
+    this.#drawActions();
+  }
+
+  #drawActions() {
+    const button = (/** @type {string} */ label, /** @type {() => void} */ click, name = 'quiet') =>
+      h('button', { type: 'button', class: name, on: { click } }, label);
+    if (!this.selecting) {
+      fill(
+        this.actions,
+        h('a', { class: 'button', href: '/?view=new', data: { nav: 'new' } }, 'Score a trajectory'),
+        button('Import…', () => this.importer.pick()),
+      );
+      return;
+    }
+    const ids = [...this.selected];
+    const [trace, other] = ids;
+    fill(
+      this.actions,
+      h('span', { class: 'num selected-count', role: 'status' }, `${integer(ids.length)} selected`),
+      ids.length === 2
+        ? h(
+            'a',
+            {
+              class: 'button',
+              href: router.address({ ...router.parse(''), view: 'compare', trace, with: other }),
+              data: { nav: 'here' },
+            },
+            'Compare',
+          )
+        : null,
+      ids.length ? button('Export', () => downloadTraces(ids), '') : null,
+      ids.length ? button('Delete', () => this.#remove(ids, this.window.active), '') : null,
+      ids.length < (this.window.total ?? 0) ? button('All', () => this.#selectAll()) : null,
+    );
+  }
+
+  /** @param {string[]} ids @param {number} index where the focus goes on */
+  async #remove(ids, index) {
+    const held = this.side.contains(document.activeElement);
+    await this.on.remove(ids, (done) => {
+      if (ids.length > 1) this.total.textContent = `deleting ${integer(done)} of ${integer(ids.length)}…`;
+    });
+    this.#selectMode(false);
+    if (held) this.window.focus(index);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const index = this.window.indexOf(event.target);
+    const row = this.window.row(index);
+    if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
+    const box = /** @type {Element} */ (event.target).matches('input, button');
+    if (event.key === 'Delete') this.#remove(this.selected.size ? [...this.selected] : [row.id], index);
+    else if (event.key === ' ' && !box) this.#toggle(index, event.shiftKey);
+    else if (event.key === 'Escape' && this.selecting) this.#selectMode(false);
+    else return;
+    event.preventDefault();
+  }
 }

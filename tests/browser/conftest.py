@@ -6,6 +6,9 @@ LINCHPIN_TEST_ADAPTERS a folder with the PEFT folders `positive` and `negative`
 """
 
 import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -45,6 +48,25 @@ def server():
 def keyed():
     """A server that wants a key and has no adapters."""
     with Server(key="open sesame") as running:
+        yield running
+
+
+@contextmanager
+def demo_server():
+    """The built-in demo: a small model that answers at once, its adapters, and stored traces with searches and rollouts."""
+    lines = sum(1 for _ in (Path(__file__).parents[2] / "demo/data/traces.jsonl").open())
+    with Server(model=None) as running:
+        # They are put into the store while the server answers already.
+        deadline = time.monotonic() + 60
+        while running.call("GET", "/v1/traces?limit=1")["total"] < lines:
+            assert time.monotonic() < deadline, running.log()
+            time.sleep(0.05)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def demo():
+    with demo_server() as running:
         yield running
 
 

@@ -117,7 +117,7 @@ def test_everything_is_reached_by_keyboard_with_a_visible_focus(opened):
         reached.add(name)
         if not ring:
             rings.append(name)
-    assert {"search", "filter-verdict", "measure", "threshold", "threshold-value", "response", "delete-trace", "Models"} <= reached
+    assert {"search", "filter-button", "measure", "threshold", "threshold-value", "response", "delete-trace", "Models"} <= reached
     assert not [name for name in rings if name != "BODY"]
 
 

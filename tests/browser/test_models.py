@@ -19,10 +19,13 @@ def models(open_page, server):
 def test_what_is_loaded_is_told(models, server):
     for card in server.call("GET", "/v1/models")["data"]:
         row = models.locator(f".models-table tr[data-id='{card['id']}']")
+        assert card["memory_bytes"] > 0
         for fact in (card["dtype"], card["device"], card["architecture"], card["sha256"][:12], f"{card['max_context']:,}"):
             expect(row).to_contain_text(fact)
         for role in card["roles"]:
             expect(row.locator(f".badge.{role}")).to_be_visible()
+    expect(models.locator("tfoot")).to_contain_text("3 models in memory")
+    expect(models.locator("tfoot")).to_contain_text(re.compile(r"\d [kMG]B"))
     expect(models.locator("#roles-now")).to_contain_text("positive")
 
 
@@ -79,7 +82,8 @@ def test_a_key_is_asked_for_and_no_scores_are_explained(open_page, keyed):
     expect(page.locator("#panel .alternatives th")).not_to_contain_text(["pos", "neg", "s_t"])
     # A plain link could not carry the key.
     with page.expect_download() as waiting:
-        page.get_by_role("link", name="↓ jsonl").click()
+        page.get_by_role("button", name="Export").click()
+        page.get_by_role("menuitem", name=re.compile("^JSONL")).click()
     assert '"object":"trace"' in waiting.value.path().read_text().replace(" ", "")
     page.locator("#no-scores").get_by_role("link", name=re.compile("load a positive")).click()
     expect(page.get_by_text("Only the base is loaded")).to_be_visible()
