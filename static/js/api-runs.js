@@ -69,7 +69,7 @@ export function withAlternatives(trace) {
   return ask('POST', '/v1/score', { json });
 }
 
-/** @typedef {{prompt: string, chosen: string, rejected: string}} Pair */
+/** @typedef {{prompt: string, chosen: string, rejected: string, rejected_weights?: number[]}} Pair `rejected_weights`, one a token */
 
 /**
  * @param {string} path @param {AbortSignal} [signal] @returns {AsyncGenerator<any>} every row of a list, page by page

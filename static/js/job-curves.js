@@ -52,8 +52,11 @@ export class JobCurves {
     this.job = job.id;
     const { per_device_train_batch_size: batch, gradient_accumulation_steps: batches } =
       job.kind === 'pipeline' ? job.config.preference : job.config;
-    /** Pairs of a step of training; an epoch's last one may have fewer. */
-    this.pairs = batch * batches;
+    /** Pairs of a step of training, but for an epoch's last. */
+    this.perStep = batch * batches;
+    const dropped = Object.values(job.dropped).reduce((sum, rows) => sum + rows, 0);
+    /** Pairs of an epoch; a pipeline makes them itself. */
+    this.perEpoch = job.kind === 'pipeline' ? null : job.dataset.rows - dropped;
     this.grid = h('div', { class: 'curves' });
     this.note = h('p', { class: 'hint' });
     this.table = h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Metrics' });
@@ -159,7 +162,7 @@ export class JobCurves {
           if (line?.stage !== stage) lines.push((line = { stage, xs: [], ys: [], said: [] }));
           line.xs.push(step);
           line.ys.push(value);
-          if (name === 'rewards/accuracies') line.said.push(this.#ranked(value, step - (line.xs.at(-2) ?? 0)));
+          if (name === 'rewards/accuracies') line.said.push(this.#ranked(value, line.xs.at(-2) ?? 0, step));
           else line.said.push(name === 'right' && said ? said : figures(value));
         }
       }
@@ -167,11 +170,20 @@ export class JobCurves {
     return series;
   }
 
-  /** The share of pairs since the point before. @param {number} share @param {number} steps */
-  #ranked(share, steps) {
-    const n = this.pairs * steps;
+  /** The share of the pairs since the point before. @param {number} share @param {number} before @param {number} step */
+  #ranked(share, before, step) {
+    const n = this.#pairsUntil(step) - this.#pairsUntil(before);
     const [low, high] = wilson(share * n, n);
-    return `${percent(share)} (${percent(low)} to ${percent(high)}) of the last ${integer(n)} or so`;
+    return `${percent(share)} (${percent(low)} to ${percent(high)}) of the last ${integer(n)}`;
+  }
+
+  /** Pairs that were trained on in the first steps. @param {number} steps */
+  #pairsUntil(steps) {
+    const selected = [...(this.points.get('select')?.values() ?? [])].at(-1)?.values.preferences;
+    const perEpoch = this.perEpoch ?? selected;
+    if (!perEpoch) return steps * this.perStep;
+    const stepsPerEpoch = Math.ceil(perEpoch / this.perStep);
+    return Math.floor(steps / stepsPerEpoch) * perEpoch + (steps % stepsPerEpoch) * this.perStep;
   }
 
   #fillTable() {

@@ -1,6 +1,7 @@
 // Makes a preference pair of a right and a wrong response to the trace's prompt, and adds it to a data set.
 
 import * as api from './api-runs.js';
+import { score } from './api.js';
 import { cancel, dialog } from './dialogs.js';
 import { fill, h } from './dom.js';
 import { integer, plain } from './format.js';
@@ -11,7 +12,7 @@ import { explain } from './states.js';
 /** @typedef {import('./types.js').Trace} Trace */
 /** @typedef {import('./types.js').Rollouts} Rollouts */
 /** @typedef {import('./types.js').Rollout} Rollout */
-/** @typedef {{name: string, text: string}} Choice */
+/** @typedef {{name: string, text: string, tokens?: import('./types.js').Token[]}} Choice `tokens` where it is scored already */
 
 const REMEMBERED = 'linchpin.pairs';
 const FIRST_NAME = 'pairs';
@@ -55,7 +56,8 @@ export async function addAsPair(trace, set, rollout) {
     try {
       if (known() && (await api.hasPair(wanted, pair()))) problem.textContent = `${wanted} has this pair already.`;
       else {
-        added = await api.addPair(wanted, pair());
+        const weights = await rejectedWeights(trace, sides.wrong[rejected.select.selectedIndex]);
+        added = await api.addPair(wanted, { ...pair(), ...weights });
         remember(wanted);
         button.closest('dialog').close('ok');
       }
@@ -78,7 +80,7 @@ export async function addAsPair(trace, set, rollout) {
       h(
         'p',
         { class: 'hint' },
-        'Both answer the trace’s prompt. Training on pairs makes the chosen one likelier and the rejected one less likely.',
+        'Both answer the trace’s prompt. Training makes the chosen one likelier and the rejected one less likely, token by token as s_t weighs it.',
       ),
       chosen.root,
       rejected.root,
@@ -105,13 +107,25 @@ function choices(trace, set, first) {
         text: whole(rolloutParts(trace, set, rollout)),
       }));
     if (trace.verdict?.status === status) {
-      const response = { name: 'the response', text: trace.response.text };
+      const response = { name: 'the response', text: trace.response.text, tokens: trace.tokens };
       if (first.verdict.status === status) found.push(response);
       else found.unshift(response);
     }
     return found;
   };
   return { right: of('correct'), wrong: of('wrong') };
+}
+
+/**
+ * What cDPO weights the rejected tokens by, 1 − s_t: with it the pair can be trained on as it is. Nothing without a
+ * positive and a negative model.
+ * @param {Trace} trace @param {Choice} rejected @returns {Promise<{rejected_weights?: number[]}>}
+ */
+async function rejectedWeights(trace, rejected) {
+  const tokens =
+    rejected.tokens ?? (await score({ prompt: trace.prompt.text, response: rejected.text, save: false })).tokens;
+  const weights = tokens.map((token) => (token.score === null ? NaN : 1 - token.score));
+  return weights.some(Number.isNaN) ? {} : { rejected_weights: weights };
 }
 
 /** @param {Rollout} a @param {Rollout} b */

@@ -283,7 +283,7 @@ def test_curves_say_their_values_under_the_pointer_and_in_a_table(open_page, sho
     page.get_by_text("The numbers as a table").click()
     expect(page.locator("#job-numbers tbody tr")).to_have_count(12)
     expect(page.locator("#job-numbers tbody tr").first).to_contain_text("0.6931")
-    expect(page.get_by_text("of the last 8 or so")).to_be_visible()
+    expect(page.get_by_text("of the last 8")).to_be_visible()
 
 
 def test_the_theme_redraws_the_curves(open_page, shop, trained):

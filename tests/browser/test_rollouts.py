@@ -448,6 +448,9 @@ def test_a_pair_is_added_once(rolled, demo, source):
     expect(added.get_by_role("link", name="Train on it")).to_have_attribute("href", "/?view=jobs&job=new&dataset=from-rollouts")
     (row,) = demo.call("GET", "/v1/datasets/from-rollouts/rows")["data"]
     assert row["prompt"] == source["prompt"]["text"] and row["rejected"] == source["response"]["text"]
+    assert row["rejected_weights"] == pytest.approx([1 - token["score"] for token in source["tokens"]])
+    plan = {"kind": "preference", "config": {"dataset": "from-rollouts"}, "dry_run": True}
+    assert demo.call("POST", "/v1/jobs", plan)["dropped"] == [], "cDPO takes the pair as it is"
     right = [one for one in rolled.made["rollouts"] if one["verdict"]["status"] == "correct"]
     assert row["chosen"] in {"Sam: 28 -" + one["text"] for one in right if one["alternative"] == 0}
     # It tokenises with the prompt as it was drawn.

@@ -416,6 +416,21 @@ async fn rollouts_travel_with_an_export() {
 }
 
 #[tokio::test]
+async fn an_exported_page_has_the_proofs() {
+    let server = Server::start().await;
+    let trace = trace(&server).await;
+    let set = ok(post(&server, &trace, json!({})).await).await;
+    ok(server.post("/v1/searches", &json!({"trace_id": trace["id"], "sampling": {"max_tokens": 32}})).await).await;
+    let path = format!("/v1/traces/{}/export?format=html", trace["id"].as_str().unwrap());
+    let page = server.get(&path).await.text().await.unwrap();
+    assert!(page.contains("<h2>Rollouts</h2>") && page.contains("<h2>Searches for the critical token</h2>"));
+    for group in std::iter::once(&set["original"]).chain(array(&set["alternatives"])) {
+        let right = format!("<td>{} / {}<td>", group["correct"], group["samples"]);
+        assert!(page.contains(&right), "{right}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_stops_the_engine_and_nothing_is_kept() {
     let server = Server::start().await;
     let trace = trace(&server).await;

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use super::proofs::write_proofs;
 use crate::domain::critical::CriticalRule;
 use crate::domain::model::PerModel;
 use crate::domain::trace::{Token, Trace};
@@ -46,6 +47,7 @@ fn write_page(out: &mut String, trace: &Trace) -> fmt::Result {
     write_legend(out, trace, &scale)?;
     write_response(out, trace, &scale)?;
     write_critical(out, trace)?;
+    write_proofs(out, trace)?;
     write_facts(out, trace)?;
     out.write_str("</main>\n</body>\n</html>\n")
 }
@@ -259,7 +261,7 @@ fn write_facts(out: &mut String, trace: &Trace) -> fmt::Result {
 }
 
 /// A number with four digits behind the point, or small ones in scientific form; a dash for none.
-struct Number(Option<f64>);
+pub(super) struct Number(pub(super) Option<f64>);
 
 impl Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,7 +274,7 @@ impl Display for Number {
 }
 
 /// Text for an element or a quoted attribute.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 mod csv;
 mod html;
+mod proofs;
 
 use super::traces::no_trace;
 use super::{Analysis, AnalysisError, off_the_reactor};
