@@ -61,7 +61,7 @@ impl Analysis {
                 off_the_reactor(move || csv::table(&trace)).await?
             }
             ExportFormat::Html => {
-                let trace = self.trace_alone(id).await?;
+                let trace = self.trace(id).await?;
                 off_the_reactor(move || Ok(html::page(&trace).into_bytes())).await?
             }
         };
