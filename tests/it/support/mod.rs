@@ -19,6 +19,7 @@ use linchpin::store::{Store, StoreOptions};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -51,6 +52,7 @@ pub(crate) struct Server {
     /// Gives the number of connections that the drain cut off.
     pub(crate) running: JoinHandle<std::io::Result<usize>>,
     _stop_on_drop: DropGuard,
+    _folder: TempDir,
 }
 
 impl Server {
@@ -65,12 +67,13 @@ impl Server {
         options.max_body_bytes = setup.max_body_bytes.unwrap_or(options.max_body_bytes);
         let state = AppState::new(options);
         let stop = CancellationToken::new();
+        let folder = tempfile::tempdir().unwrap();
         let trainer = Arc::new(FakeTrainer::default());
         if !setup.loading {
-            let store = match setup.database {
-                Some(path) => Store::open(StoreOptions { path }).await.unwrap(),
-                None => Store::in_memory().await.unwrap(),
-            };
+            // A file, as it is served: a database in memory goes with its one connection, which a client that leaves in
+            // the middle of a statement takes along.
+            let path = setup.database.unwrap_or_else(|| folder.path().join("linchpin.db"));
+            let store = Store::open(StoreOptions { path }).await.unwrap();
             let jobs = Jobs::new(engine.clone(), store.clone(), trainer.clone(), stop.clone());
             if !setup.no_jobs {
                 tokio::spawn(linchpin::jobs::run(jobs.clone()));
@@ -86,7 +89,8 @@ impl Server {
         let limits = ServerLimits { drain, ..ServerLimits::default() };
         let running = tokio::spawn(serve(listener, state, limits, stop.clone().cancelled_owned()));
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { address, engine, trainer, client, _stop_on_drop: stop.clone().drop_guard(), stop, running }
+        let _stop_on_drop = stop.clone().drop_guard();
+        Self { address, engine, trainer, client, _stop_on_drop, stop, running, _folder: folder }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
