@@ -131,7 +131,6 @@ export class ComparePair {
         b: look(b, this.responses.b.pieces, measure, route.by),
         ...(difference && { change: look(a, this.responses.change.pieces, difference, route.by) }),
       };
-      for (const [part, sight] of this.#drawn()) this.responses[part].measure(sight);
       this.tools.show(measure, drawn, route.by, same ? shown : null);
       const select = (/** @type {Part} */ side, /** @type {number} */ token) => this.select(side, token);
       fill(
@@ -145,7 +144,7 @@ export class ComparePair {
     for (const [part, sight] of this.#drawn()) {
       // Beside a difference, A's and B's own pictures keep their own threshold.
       const at = sight.measure === drawn ? limit : sight.measure.threshold;
-      this.responses[part].threshold(sight, at);
+      this.responses[part].colour(sight, at);
       const units = sight.worst.filter((token) => token >= 0).length;
       const flagged = flaggedText(flaggedTokens(sight, at).length, units, route.by);
       this.charts[part].show(sight, at, `${NAMES[part]}: ${sight.measure.label} by position, ${flagged}`);

@@ -21,7 +21,6 @@ export class CompareView {
    */
   constructor(page) {
     this.page = page;
-    this.title = 'Compare';
     /** @type {AbortController|null} */
     this.running = null;
     this.asked = '';

@@ -13,7 +13,6 @@ import { empty, failed, loading } from './states.js';
 
 export class DataView {
   constructor() {
-    this.title = 'Data sets';
     /** @type {AbortController|null} */
     this.running = null;
     this.upload = new DataUpload(() => this.#list());

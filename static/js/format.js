@@ -33,9 +33,9 @@ export function short(x) {
   return String(Number(x.toPrecision(3))).replace('-', MINUS);
 }
 
-/** @param {number} n */
+/** A whole number with its thousands apart. The browser's own way loads its tables first, which takes 50 ms. @param {number} n */
 export function integer(n) {
-  return n.toLocaleString('en');
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** "3 tokens", "1 token". @param {number} n @param {string} noun @param {string} [plural] */

@@ -11,7 +11,6 @@ export class JobsView {
    *   have changed
    */
   constructor(on) {
-    this.title = 'Jobs';
     this.list = new JobList();
     this.page = new JobPage(on);
     this.form = new JobForm();

@@ -1,12 +1,9 @@
 // Puts the page together: the views, the address, the keys. Which view is seen follows from the route alone.
 
 import * as api from './api.js';
-import { CompareView } from './compare-view.js';
-import { DataView } from './data-view.js';
 import { askKey, help } from './dialogs.js';
 import { fill, h } from './dom.js';
 import { plain } from './format.js';
-import { JobsView } from './jobs-view.js';
 import { listen } from './keyboard.js';
 import { deleteTraces } from './list-delete.js';
 import { ModelsView } from './models-view.js';
@@ -31,7 +28,10 @@ const kept = new Map();
 /** @type {AbortController|null} */
 let opening = null;
 
-const list = new TraceList(side, { remove });
+/** A page that opens with a trace shows it first: the list beside it can wait. @type {Promise<void>} */
+let firstTrace = Promise.resolve();
+
+const list = new TraceList(side, { remove, ready: () => firstTrace });
 const traceView = new TraceView(panel, (id) => remove([id]));
 const modelsView = new ModelsView(showRoles);
 const form = new ScoreForm((trace) => {
@@ -41,18 +41,25 @@ const form = new ScoreForm((trace) => {
 });
 
 /**
- * Views that fill the main part by themselves.
- * @typedef {{root: HTMLElement, title: string, show: (route: router.Route, before: router.Route|null) => void, leave?: () => void}} View
+ * @typedef {{root: HTMLElement, show: (route: router.Route, before: router.Route|null) => void, leave?: () => void}} View
+ * @typedef {'jobs'|'data'|'compare'} ViewName
  */
 
-const compare = new CompareView({ traceOf, keep, panel, onScored: () => list.refresh() });
-
-/** @type {Partial<Record<router.Route['view'], View>>} */
-const views = {
-  jobs: new JobsView({ onModels: showRoles }),
-  data: new DataView(),
-  compare,
+/** Views that fill the main part by themselves; the code of each is fetched when it is first opened. */
+const makers = {
+  jobs: async () => new (await import('./jobs-view.js')).JobsView({ onModels: showRoles }),
+  data: async () => new (await import('./data-view.js')).DataView(),
+  compare: async () => {
+    const { CompareView } = await import('./compare-view.js');
+    return new CompareView({ traceOf, keep, panel, onScored: () => list.refresh() });
+  },
 };
+
+/** @type {{jobs?: View, data?: View, compare?: import('./compare-view.js').CompareView}} */
+const views = {};
+
+/** @type {Partial<Record<router.Route['view'], string>>} */
+const TITLES = { new: 'Score', models: 'Models', jobs: 'Jobs', data: 'Data sets', compare: 'Compare' };
 
 /** @param {Trace} trace */
 function keep(trace) {
@@ -92,23 +99,27 @@ async function traceOf(id, signal) {
   return trace;
 }
 
+let scrolled = false;
+main.addEventListener('scroll', () => (scrolled = true), { passive: true });
+
 /** Puts one view into the main part, keeping it where it stands already. @param {Node} view */
 function place(view) {
-  if (main.firstChild !== view || main.childNodes.length !== 1) {
-    fill(main, view);
-    main.scrollTop = 0;
-  }
+  if (main.firstChild === view && main.childNodes.length === 1) return;
+  fill(main, view);
+  // Only where it must be: it makes the browser lay out the page at once.
+  if (scrolled) main.scrollTop = 0;
+  scrolled = false;
 }
 
-/** @param {router.Route} route */
-async function showTrace(route) {
+/** @param {router.Route} route @param {router.Route|null} [before] */
+async function showTrace(route, before = null) {
   opening?.abort();
   opening = null;
   const id = /** @type {string} */ (route.trace);
   const known = kept.get(id);
   if (known) {
     place(traceView.root);
-    traceView.show(known, route);
+    traceView.show(known, route, before);
     return;
   }
   const request = new AbortController();
@@ -133,6 +144,25 @@ async function showTrace(route) {
   }
 }
 
+/** @param {ViewName} name @param {router.Route|null} before */
+async function showView(name, before) {
+  if (!views[name]) {
+    place(loading('Opening…'));
+    try {
+      const view = /** @type {any} */ (await makers[name]());
+      views[name] ??= view;
+    } catch (error) {
+      place(failed('This part of the page could not be fetched', error, () => showView(name, before)));
+      return;
+    }
+  }
+  const view = /** @type {View} */ (views[name]);
+  // The reader may have gone on while its code was on the way.
+  if (router.route().view !== name) return;
+  place(view.root);
+  view.show(router.route(), before);
+}
+
 const welcome = empty(
   'Find where a chain of thought went wrong',
   'Score a response token by token with a base, a positive and a negative model, or choose a stored trace.',
@@ -150,6 +180,7 @@ function show(route, before) {
     if ((target ?? nav) === current) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
   }
+  if (!before && tracing) firstTrace = showTrace(route);
   list.show(route);
   if (!tracing) {
     opening?.abort();
@@ -162,15 +193,12 @@ function show(route, before) {
     // The panel's content is put back when a trace is shown again.
     traceView.trace = null;
   }
-  const view = views[route.view];
-  if (before && before.view !== route.view) views[before.view]?.leave?.();
-  const title = { traces: tracing ? 'Trace' : '', new: 'Score', models: 'Models' }[/** @type {string} */ (route.view)];
-  document.title = [view?.title ?? title, 'Linchpin'].filter(Boolean).join(' · ');
-  if (view) {
-    place(view.root);
-    view.show(route, before);
-  } else if (tracing) showTrace(route);
-  else if (route.view === 'new') {
+  if (before && before.view !== route.view) views[/** @type {ViewName} */ (before.view)]?.leave?.();
+  document.title = [tracing ? 'Trace' : TITLES[route.view], 'Linchpin'].filter(Boolean).join(' · ');
+  if (route.view in makers) showView(/** @type {ViewName} */ (route.view), before);
+  else if (tracing) {
+    if (before) showTrace(route, before);
+  } else if (route.view === 'new') {
     place(form.root);
     form.from(route.from, traceOf);
   } else if (route.view === 'models') {
@@ -247,10 +275,10 @@ at('palette-button').addEventListener('click', palette);
 addEventListener('click', navigate);
 listen({
   trace: () => (document.body.dataset.view === 'trace' && traceView.trace ? traceView : null),
-  pair: () => (document.body.dataset.view === 'compare' ? compare.walked : null),
+  pair: () => (document.body.dataset.view === 'compare' ? (views.compare?.walked ?? null) : null),
   compare: () => {
     const { view, trace } = router.route();
-    if (view === 'compare') compare.swap();
+    if (view === 'compare') views.compare?.swap();
     else if (document.body.dataset.view === 'trace') router.open({ ...router.traceSight(trace), view: 'compare' });
   },
   search: () => {

@@ -1,13 +1,25 @@
 // The response's text on the page: one element a piece, one listener for all of them. Built once a trace; a change of
-// measure sets a variable on each token, a move of the threshold sets two on the container and moves a few classes.
+// measure or threshold moves classes. The elements stand in blocks of whole lines, so that the browser styles, lays out and paints only the blocks in sight.
 
-import { calm, fill, h, setVars } from './dom.js';
+import { fill, h, setVars } from './dom.js';
 import { inFlow, plain } from './format.js';
+import { bringIntoSight } from './in-sight.js';
 import { cut } from './pieces.js';
+import { shadeClass } from './shades.js';
 import { flaggedTokens, isFlagged, neutralShade } from './sight.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
 /** @typedef {import('./sight.js').Sight} Sight */
+
+/** A block ends with the first line's end after so many pieces. */
+const BLOCK = 64;
+/** About how many pixels wide a character is, and how wide the text may be; only the scrollbar depends on it. */
+const CHARACTER = 9;
+const WIDEST = 828;
+
+/** Bits of a mark. */
+const FLAGGED = 1;
+const PEAK = 2;
 
 export class ResponseView {
   /**
@@ -26,6 +38,9 @@ export class ResponseView {
     this.pieceOf = new Int32Array(0);
     /** @type {HTMLElement[]} elements by piece; text outside every token has none */
     this.elements = [];
+    /** @type {string[]} The colour's class of each element, and what else it is marked as. */
+    this.shades = [];
+    this.marks = new Uint8Array(0);
     this.chosen = -1;
     this.hovered = -1;
     this.root = h('div', {
@@ -36,7 +51,8 @@ export class ResponseView {
       'aria-label': label,
       'aria-orientation': 'horizontal',
       on: {
-        pointerover: (/** @type {PointerEvent} */ event) => event.pointerType !== 'touch' && this.#point(event.target),
+        // Not pointerover: text that moves under a pointer at rest is not pointed at.
+        pointermove: (/** @type {PointerEvent} */ event) => event.pointerType !== 'touch' && this.#point(event.target),
         pointerleave: () => this.#point(null),
         click: (/** @type {MouseEvent} */ event) => this.#click(event),
         copy: (/** @type {ClipboardEvent} */ event) => this.#copy(event),
@@ -51,13 +67,31 @@ export class ResponseView {
     this.pieces = pieces;
     this.pieceOf = pieceOf;
     this.elements = [];
+    this.shades = pieces.map(() => '');
+    this.marks = new Uint8Array(pieces.length);
     this.chosen = -1;
     this.hovered = -1;
     const [answerStart, answerEnd] = trace.verdict?.span ?? [0, 0];
-    const all = document.createDocumentFragment();
+    const columns = Math.floor(Math.min(WIDEST, innerWidth - 40) / CHARACTER);
+    /** @type {HTMLElement[]} */
+    const blocks = [];
+    /** @type {Node[]} */
+    let block = [];
+    let written = '';
+    const close = () => {
+      const rows = written.split('\n').reduce((sum, line) => sum + Math.ceil(line.length / columns), 0);
+      blocks.push(h('div', { class: 'block', role: 'presentation', vars: { '--rows': rows } }, block));
+      block = [];
+      written = '';
+    };
+    const add = (/** @type {Node} */ node, /** @type {string} */ text) => {
+      block.push(node);
+      written += text;
+      if (block.length >= BLOCK && written.endsWith('\n')) close();
+    };
     pieces.forEach(({ text, first, last }, index) => {
       if (first < 0) {
-        all.append(plain(text));
+        add(document.createTextNode(plain(text)), text);
         return;
       }
       const element = document.createElement('span');
@@ -73,35 +107,40 @@ export class ResponseView {
       element.textContent = inFlow(text);
       element.dataset.piece = String(index);
       this.elements[index] = element;
-      all.append(element);
+      add(element, text);
     });
-    fill(this.root, all);
+    if (block.length) close();
+    fill(this.root, blocks);
   }
 
-  /** Colours every token by a sight. @param {Sight} sight */
-  measure(sight) {
-    for (const element of this.#tokens()) {
-      const { first, last } = this.pieces[Number(element.dataset.piece)];
-      let shade = sight.shade[first];
-      for (let i = first + 1; i <= last; i += 1) shade = Math.min(shade, sight.shade[i]);
-      element.classList.toggle('unmeasured', Number.isNaN(shade));
-      element.style.setProperty('--v', Number.isNaN(shade) ? '1' : shade.toFixed(4));
-    }
-  }
-
-  /** Moves the threshold: the colours follow the container's variables. @param {Sight} sight @param {number} threshold */
-  threshold(sight, threshold) {
-    setVars(this.root, { '--mid': neutralShade(sight.measure, threshold).toFixed(4) });
+  /** Colours and flags the tokens, writing only what changes. @param {Sight} sight @param {number} threshold */
+  colour(sight, threshold) {
+    const neutral = neutralShade(sight.measure, threshold);
     const peaks = new Set(flaggedTokens(sight, threshold).map((token) => this.pieceOf[token]));
-    for (const element of this.#tokens()) {
-      const index = Number(element.dataset.piece);
-      const { first, last } = this.pieces[index];
+    this.pieces.forEach(({ first, last }, index) => {
+      if (first < 0) return;
+      let shade = sight.shade[first];
       let flagged = false;
-      for (let i = first; i <= last; i += 1) flagged ||= isFlagged(sight.measure, sight.value[i], threshold);
-      // Writing an equal class list would still invalidate the element's style.
-      if (element.classList.contains('flagged') !== flagged) element.classList.toggle('flagged', flagged);
-      if (element.classList.contains('peak') !== peaks.has(index)) element.classList.toggle('peak', peaks.has(index));
-    }
+      for (let i = first; i <= last; i += 1) {
+        shade = Math.min(shade, sight.shade[i]);
+        flagged ||= isFlagged(sight.measure, sight.value[i], threshold);
+      }
+      const { classList } = this.elements[index];
+      const old = this.shades[index];
+      const now = shadeClass(shade, neutral);
+      // An equal class list that is written would still invalidate the element's style.
+      if (old !== now) {
+        if (!old) classList.add(now);
+        else if (now) classList.replace(old, now);
+        else classList.remove(old);
+        this.shades[index] = now;
+      }
+      const mark = (flagged ? FLAGGED : 0) | (peaks.has(index) ? PEAK : 0);
+      const changed = mark ^ this.marks[index];
+      if (changed & FLAGGED) classList.toggle('flagged', flagged);
+      if (changed & PEAK) classList.toggle('peak');
+      this.marks[index] = mark;
+    });
   }
 
   /**
@@ -122,7 +161,7 @@ export class ResponseView {
     element.classList.add('chosen');
     element.setAttribute('aria-selected', 'true');
     this.root.setAttribute('aria-activedescendant', element.id);
-    element.scrollIntoView(jump ? { block: 'center' } : { block: 'nearest', behavior: calm() ? 'auto' : 'smooth' });
+    bringIntoSight(element, jump);
   }
 
   /** Marks the token under the pointer, here or in the chart. @param {number|null} token */
@@ -152,10 +191,6 @@ export class ResponseView {
       if (away < distance) [best, distance] = [i, away];
     }
     return best;
-  }
-
-  #tokens() {
-    return this.elements.filter(Boolean);
   }
 
   /** @param {EventTarget|null} target */

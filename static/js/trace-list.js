@@ -15,7 +15,11 @@ import { failed, loading } from './states.js';
 /** @typedef {import('./types.js').TraceSummary} TraceSummary */
 
 export class TraceList {
-  /** @param {HTMLElement} root @param {{remove: (ids: string[], progress?: (done: number) => void) => Promise<void>}} on */
+  /**
+   * @param {HTMLElement} root
+   * @param {{remove: (ids: string[], progress?: (done: number) => void) => Promise<void>, ready: () => Promise<void>}} on
+   *   `ready` is when there is time for the list
+   */
   constructor(root, on) {
     this.on = on;
     this.side = root;
@@ -36,6 +40,7 @@ export class TraceList {
       new ListWindow(
         {
           ask: async (offset, limit, signal) => {
+            await on.ready();
             const query = { ...queryOf(router.route()), offset: String(offset), limit: String(limit) };
             const { data, total } = await api.traces(query, signal);
             return { rows: data, total };

@@ -111,7 +111,7 @@ def test_everything_is_linked_and_in_the_address(open_page, demo, wrong, again):
     page.mouse.move(5, 5)
     expect(page.locator(".tok.hovered")).to_have_count(0)
     other = open_page(page.url)
-    see = """() => [[...document.querySelectorAll('.compare-text .tok')].map((one) => [one.className, getComputedStyle(one).backgroundColor]),
+    see = """() => [[...document.querySelectorAll('.compare-text .tok')].map((one) => [[...one.classList].sort().join(' '), getComputedStyle(one).backgroundColor]),
       document.querySelector('#panel .panel-body').textContent, document.querySelector('#tally').textContent]"""
     expect(other.locator("#bt5")).to_have_class(re.compile("chosen"))
     assert other.evaluate(see) == page.evaluate(see)

@@ -49,6 +49,15 @@ def at_slip(open_page, demo, fresh):
 
 
 @pytest.fixture
+def crowd(demo, fresh):
+    """Other runs, which share the model: whatever the machine, one that is looked at then takes long enough."""
+    trace = fresh()
+    for seed in range(6):
+        body = rollouts(trace, samples=MANY, background=True)
+        demo.call("POST", "/v1/rollouts", body | {"sampling": {"max_tokens": 100, "seed": seed}})
+
+
+@pytest.fixture
 def rolled(open_page, demo, fresh):
     """A trace with 64 rollouts of the slip and as many of the right sign, open at their tree."""
     trace = fresh()
@@ -183,7 +192,7 @@ def test_without_a_reference_answer_it_is_asked_for(open_page, demo, fresh):
     assert demo.call("GET", f"/v1/rollouts/{run_of(page)}")["answer"] == "92"
 
 
-def test_a_run_is_stopped_and_keeps_what_it_has(at_slip, demo):
+def test_a_run_is_stopped_and_keeps_what_it_has(at_slip, demo, crowd):
     settle(at_slip, ".rollout-form .settings", rollouts_samples=MANY)
     at_slip.locator("#roll-out").click()
     bar = at_slip.locator(".run-bar")
@@ -196,7 +205,7 @@ def test_a_run_is_stopped_and_keeps_what_it_has(at_slip, demo):
     expect(at_slip.locator(".fork-head")).to_contain_text(f"{len(stored['rollouts']):,} rollouts")
 
 
-def test_a_run_goes_on_after_a_reload_and_in_another_tab(at_slip, open_page, demo):
+def test_a_run_goes_on_after_a_reload_and_in_another_tab(at_slip, open_page, demo, crowd):
     settle(at_slip, ".rollout-form .settings", rollouts_samples=MANY)
     at_slip.locator("#roll-out").click()
     before = drawn(at_slip)
@@ -254,7 +263,7 @@ def test_a_search_is_stopped_and_another_is_chosen(open_page, demo, fresh):
     expect(page.locator(".search .run-words")).not_to_contain_text("Stopped")
 
 
-def test_runs_survive_a_restart_of_the_server(open_page, demo, fresh):
+def test_runs_survive_a_restart_of_the_server(open_page, demo, fresh, crowd):
     page = open_page(f"{demo.url}/?trace={fresh()['id']}&token={SLIP}", allow=("ERR_", "503"))
     settle(page, ".rollout-form .settings", rollouts_samples=MANY)
     page.locator("#roll-out").click()

@@ -72,20 +72,25 @@ def test_flags_are_shapes_not_only_colours(open_page, server, trace):
     expect(flagged).to_have_count(len(flagged_at(trace, threshold)))
     style = flagged.first.evaluate(
         "one => [getComputedStyle(one).textDecorationLine, getComputedStyle(one).textDecorationThickness,"
-        " getComputedStyle(one, '::before').borderTopWidth]"
+        " getComputedStyle(one).backgroundSize, getComputedStyle(one).backgroundImage.split('linear-gradient').length]"
     )
-    assert style == ["underline", "3px", "6px"]
+    # The line, and the notch's two halves.
+    assert style == ["underline", "3px", "5px 6px, 5px 6px", 3]
+    plain = page.locator(".tok:not(.flagged)").first
+    assert plain.evaluate("one => getComputedStyle(one).backgroundImage") == "none"
 
 
 def test_the_slider_restyles_without_rebuilding(opened, trace):
-    root = opened.locator("#response")
+    colours = lambda: opened.locator(".tok").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
     opened.evaluate("document.querySelectorAll('.tok').forEach((one) => { one.mine = true; })")
     expect(opened.locator("#threshold")).to_be_visible()
-    before = root.evaluate("one => one.style.getPropertyValue('--mid')")
+    before = colours()
     opened.get_by_label("Threshold, exact value").fill("0.9")
     opened.keyboard.press("Enter")
     expect(opened.locator(".tok.flagged")).to_have_count(len(flagged_at(trace, 0.9)))
-    assert root.evaluate("one => one.style.getPropertyValue('--mid')") != before
+    # Every token that was sound is less so, or suspicious now; the legend's scale is the same one.
+    changed = sum(one != other for one, other in zip(before, colours(), strict=True))
+    assert changed > len(before) / 2, changed
     opened.locator("#threshold").focus()
     opened.keyboard.press("Home")
     lowest = flagged_at(trace, 1e-4)
@@ -94,6 +99,23 @@ def test_the_slider_restyles_without_rebuilding(opened, trace):
     expect(opened).to_have_url(re.compile("threshold=0.0001"))
     opened.get_by_role("button", name=re.compile("^back to s_t")).click()
     expect(opened.locator(".tok.flagged")).to_have_count(len(trace["critical"]))
+
+
+def test_the_worse_a_token_the_stronger_its_colour(opened, trace):
+    """Orange grows with suspicion below the threshold, blue with soundness above it."""
+    opened.get_by_label("Threshold, exact value").fill("0.3")
+    opened.keyboard.press("Enter")
+    expect(opened.locator(".tok.flagged")).to_have_count(len(flagged_at(trace, 0.3)))
+    # As [red, green, blue, alpha]; a token of this text is a piece of its own.
+    shades = opened.locator(".tok").evaluate_all(
+        """all => all.map((one) => getComputedStyle(one).backgroundColor.match(/[\\d.]+/g).map(Number))"""
+    )
+    strength = sorted(
+        (token["score"], shade[-1] if shade[0] > shade[2] else -shade[-1])
+        for token, shade in zip(trace["tokens"], shades, strict=True)
+    )
+    assert strength[0][1] > 0.2 > -0.2 > strength[-1][1], strength
+    assert all(worse >= better - 1e-6 for (_, worse), (_, better) in zip(strength, strength[1:])), strength
 
 
 def test_the_trace_begins_with_its_own_rule(opened, trace):
