@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The most bytes of a data set. It is read as a stream, so this bounds time and disk, not memory.
+pub const MAX_BYTES: usize = 4 << 30;
+
 /// Longest line of a data set, in bytes.
 pub const MAX_LINE: usize = 16 << 20;
 

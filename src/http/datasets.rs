@@ -13,9 +13,6 @@ use super::upload::{bounded, broken_off, refuse_other_than_json_lines};
 use crate::domain::dataset::{DatasetInfo, DatasetKind};
 use crate::jobs::{JobsError, Page, StoreError};
 
-/// Longest data set. It is read as a stream, so this bounds time and disk, not memory.
-const MAX_DATASET_BYTES: usize = 4 << 30;
-
 /// A stored data set.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Dataset {
@@ -124,7 +121,7 @@ pub(super) async fn put_dataset(
     body: Body,
 ) -> Result<axum::Json<Dataset>, ApiError> {
     refuse_other_than_json_lines(&headers)?;
-    match jobs.put_dataset(name, bounded(body, MAX_DATASET_BYTES)).await {
+    match jobs.put_dataset(name, bounded(body, MAX_BYTES)).await {
         Ok(info) => Ok(axum::Json(info.into())),
         Err(JobsError::Upload(cause)) => Err(broken_off(cause)),
         Err(error) => Err(error.into()),

@@ -10,11 +10,14 @@ use tokio::io::AsyncReadExt;
 
 use super::rows::parse_line;
 use super::{Jobs, JobsError, Missing, off_the_reactor, unix_seconds};
-use crate::domain::dataset::{DatasetInfo, DatasetKind, MAX_LINE, is_dataset_name};
+use crate::domain::dataset::{DatasetInfo, DatasetKind, MAX_BYTES, MAX_LINE, is_dataset_name};
 use crate::store::{DatasetWriter, Page, Replaced, StoreError};
 
 /// Bytes of lines that are checked together, away from the threads that serve requests.
 const TOGETHER: usize = 256 << 10;
+
+/// A page of rows ends where it would hold more bytes than this: a row may be as long as [`MAX_LINE`].
+const MAX_PAGE_BYTES: usize = 8 << 20;
 
 /// How often an addition begins anew because the data set was replaced meanwhile.
 const ATTEMPTS: usize = 8;
@@ -75,6 +78,11 @@ impl Jobs {
                     let message = format!("are {}, and the data set holds {}", kind.name(), info.kind.name());
                     return Err(JobsError::invalid("rows", message));
                 }
+                let added: usize = lines.iter().map(String::len).sum();
+                if info.bytes + added as u64 > MAX_BYTES as u64 {
+                    let message = format!("make the data set longer than {MAX_BYTES} bytes");
+                    return Err(JobsError::invalid("rows", message));
+                }
                 count += info.rows;
                 match copy_lines(path, &mut writer).await {
                     // Another took its place between the look and the reading.
@@ -94,12 +102,16 @@ impl Jobs {
         Err(JobsError::Internal(format!("the data set {name:?} was replaced {ATTEMPTS} times while rows were added")))
     }
 
-    /// Rows of a data set as they were uploaded, from behind the first `after`, and whether there are more.
+    /// Rows of a data set as they were uploaded, from behind the first `after`, and whether there are more. At most
+    /// `limit`, and fewer where they are long.
     pub async fn dataset_rows(&self, name: &str, after: usize, limit: usize) -> Result<(Vec<Value>, bool), JobsError> {
         if !(1..=Page::MAX).contains(&limit) {
             return Err(StoreError::BadLimit { limit, max: Page::MAX }.into());
         }
-        let (_, path) = self.store().dataset(name).await?.ok_or_else(|| no_dataset(name))?;
+        let (info, path) = self.store().dataset(name).await?.ok_or_else(|| no_dataset(name))?;
+        if after as u64 >= info.rows {
+            return Ok((Vec::new(), false));
+        }
         off_the_reactor(move || rows_at(&path, after, limit)).await?
     }
 
@@ -179,16 +191,19 @@ async fn copy_lines(path: &Path, writer: &mut DatasetWriter) -> Result<(), Store
 
 fn rows_at(path: &Path, after: usize, limit: usize) -> Result<(Vec<Value>, bool), JobsError> {
     let disk = |source| StoreError::Disk { path: path.to_owned(), source };
-    let mut rows = Vec::new();
+    let (mut rows, mut bytes) = (Vec::new(), 0);
     let lines = BufReader::new(std::fs::File::open(path).map_err(disk)?).split(b'\n');
     let wanted = lines.filter(|line| line.as_ref().map_or(true, |line| !line.trim_ascii().is_empty())).skip(after);
-    for line in wanted.take(limit + 1) {
-        let row = serde_json::from_slice(&line.map_err(disk)?);
+    for line in wanted {
+        let line = line.map_err(disk)?;
+        bytes += line.len();
+        if rows.len() == limit || (bytes > MAX_PAGE_BYTES && !rows.is_empty()) {
+            return Ok((rows, true));
+        }
+        let row = serde_json::from_slice(&line);
         rows.push(row.map_err(|error| JobsError::Internal(format!("{} is damaged: {error}", path.display())))?);
     }
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    Ok((rows, more))
+    Ok((rows, false))
 }
 
 pub(super) fn no_dataset(name: &str) -> JobsError {

@@ -126,7 +126,7 @@ export function rows(name, cursor, signal) {
 let described = null;
 
 /** The schemas of the server's own description, read once. @returns {Promise<Record<string, any>>} */
-export function schemas() {
+function schemas() {
   described ??= ask('GET', '/openapi.json').then((description) => description.components.schemas);
   // A failure is not kept: the next one who asks tries again.
   described.catch(() => (described = null));

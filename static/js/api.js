@@ -35,9 +35,10 @@ export function onStarting(say) {
   sayStarting = say;
 }
 
-/** @param {number} ms @param {AbortSignal} [signal] */
-function pause(ms, signal) {
+/** Waits; rejects once the signal is aborted. @param {number} ms @param {AbortSignal} [signal] */
+export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener('abort', () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });

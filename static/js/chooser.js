@@ -31,6 +31,8 @@ export function choose({ title, placeholder, find }) {
   let options = [];
   let at = -1;
   let typing = 0;
+  /** Whether the choices are of what was typed before. */
+  let stale = false;
   /** @type {AbortController|null} */
   let running = null;
   /** @type {T|null} */
@@ -52,6 +54,7 @@ export function choose({ title, placeholder, find }) {
     'aria-autocomplete': 'list',
     on: {
       input: () => {
+        stale = true;
         clearTimeout(typing);
         typing = window.setTimeout(search, TYPING);
       },
@@ -78,6 +81,7 @@ export function choose({ title, placeholder, find }) {
     try {
       choices = await find(input.value.trim(), request.signal);
       if (request.signal.aborted) return;
+      stale = false;
       draw();
       said.textContent = choices.length ? '' : 'Nothing is found.';
     } catch (error) {
@@ -122,10 +126,20 @@ export function choose({ title, placeholder, find }) {
     element.close();
   }
 
+  /** Takes what is marked; of what was just typed, the first that is found. */
+  async function enter() {
+    if (stale) {
+      clearTimeout(typing);
+      await search();
+      if (stale) return;
+    }
+    take(at);
+  }
+
   /** @param {KeyboardEvent} event */
   function key(event) {
     const n = choices.length;
-    if (event.key === 'Enter') take(at);
+    if (event.key === 'Enter') enter();
     else if (event.key === 'ArrowDown' && n) mark((at + 1) % n);
     else if (event.key === 'ArrowUp' && n) mark((at - 1 + n) % n);
     else return;

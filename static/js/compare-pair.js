@@ -74,6 +74,7 @@ export class ComparePair {
     this.panel = h('div', { class: 'panel-body' });
     this.spoken = h('p', { class: 'unseen', 'aria-live': 'polite' });
     NARROW.addEventListener('change', () => {
+      if (this.panel.parentElement !== this.frame) return;
       fill(this.changes, NARROW.matches ? this.#mostChanged() : null);
       this.#fillPanel(false);
     });

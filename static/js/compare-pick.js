@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { choose } from './chooser.js';
 import { rowTexts, rowTop } from './list-row.js';
 import { h } from './dom.js';
-import { plain } from './format.js';
+import { lastQuestion, plain } from './format.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
 /** @typedef {import('./types.js').TraceSummary} TraceSummary */
@@ -15,9 +15,7 @@ const FOUND = 20;
 
 /** The other stored traces of a trace's question, those of the same response first. @param {Trace} trace @param {AbortSignal} [signal] @returns {Promise<TraceSummary[]>} */
 export async function sameQuestion(trace, signal) {
-  const prompt = trace.prompt.text.trim();
-  const last = prompt.slice(Math.max(prompt.lastIndexOf('Question:'), prompt.lastIndexOf('Problem:'), 0));
-  const q = (last.split('\n').find((line) => line.trim()) ?? '').trim().slice(0, PIECE);
+  const q = (lastQuestion(trace.prompt.text.trim()).split('\n').find((line) => line.trim()) ?? '').trim().slice(0, PIECE);
   if (!q) return [];
   const { data } = await api.traces({ q, limit: String(FOUND) }, signal);
   return data

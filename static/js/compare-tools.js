@@ -3,7 +3,7 @@
 import { h } from './dom.js';
 import { Legend } from './legend.js';
 import * as router from './router.js';
-import { granularitySwitch, measureSelect, setSwitch, stepButtons, switchOf } from './sight-tools.js';
+import { granularitySwitch, measureSelect, setSwitch, switchOf, toolRows } from './sight-tools.js';
 
 /** @typedef {'a'|'b'|'change'} Part */
 
@@ -33,16 +33,10 @@ export class CompareTools {
     this.root = h(
       'div',
       { class: 'tools' },
-      h(
-        'div',
-        { class: 'tools-row' },
-        h('label', {}, h('span', { class: 'label' }, 'measure'), this.measure),
+      toolRows(
+        this.measure,
         this.legend.root,
-      ),
-      h(
-        'div',
-        { class: 'tools-row tally' },
-        stepButtons(step),
+        step,
         this.tally,
         h('span', { class: 'switches' }, this.looks, this.by),
       ),

@@ -5,7 +5,7 @@ import { ComparePair } from './compare-pair.js';
 import { contrastOf, isSameResponse, pickTrace, sameQuestion, traceLine } from './compare-pick.js';
 import { rescoreForm } from './compare-rescore.js';
 import { fill, h } from './dom.js';
-import { plain, verdictMark, when } from './format.js';
+import { lastQuestion, plain, verdictMark, when } from './format.js';
 import * as router from './router.js';
 import { empty, failed, loading } from './states.js';
 
@@ -162,7 +162,6 @@ export class CompareView {
       );
     }
     const { symbol, word } = verdictMark(trace.verdict?.status);
-    const last = trace.prompt.text.trim();
     return h(
       'section',
       { class: 'compare-card', 'aria-label': `Trace ${side}` },
@@ -182,7 +181,7 @@ export class CompareView {
           contrastOf(trace),
           h('span', { class: 'hint' }, when(trace.created)),
         ),
-        h('span', { class: 'row-sub' }, plain(last.slice(Math.max(last.lastIndexOf('Question:'), 0)))),
+        h('span', { class: 'row-sub' }, plain(lastQuestion(trace.prompt.text.trim()))),
       ),
       pick,
     );
@@ -215,7 +214,9 @@ export class CompareView {
       rescoreForm(trace, (scored) => {
         this.page.keep(scored);
         this.page.onScored();
-        this.#take(side, scored.id);
+        const { view, trace: a, with: b } = router.route();
+        // The reader may have gone on to something else meanwhile.
+        if (view === 'compare' && (side === 'A' ? b : a) === trace.id) this.#take(side, scored.id);
       }),
     );
     try {

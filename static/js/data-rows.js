@@ -1,11 +1,9 @@
 // Rows of a data set in a form that can be read: problems with their answers, trajectories with their verdicts, and the
 // two responses of a pair side by side, what they share dimmed and where they part marked.
 
+import { commonBeginning } from './common-beginning.js';
 import { h } from './dom.js';
 import { count, plain, verdictMark } from './format.js';
-
-/** Longer ones are of a script without spaces, or no words. */
-const LONGEST_WORD = 24;
 
 /** @param {any} row @param {number} number counted from 1 */
 export function rowOf(row, number) {
@@ -73,18 +71,4 @@ function pair({ prompt, chosen, rejected, chosen_weights: up, rejected_weights: 
     text('prompt', prompt),
     h('div', { class: 'row-pair' }, side('chosen', chosen, up), side('rejected', rejected, down)),
   );
-}
-
-/** How much two texts share from their beginning, in whole words. @param {string} a @param {string} b */
-export function commonBeginning(a, b) {
-  let same = 0;
-  while (same < a.length && same < b.length && a[same] === b[same]) same++;
-  const letter = (/** @type {string|undefined} */ c) => c !== undefined && /\S/.test(c);
-  // One ends where the other goes on with another word.
-  if (!letter(a[same]) && !letter(b[same])) return same;
-  // Back to where the word begins: half a number says nothing.
-  const [word] = /** @type {RegExpMatchArray} */ (a.slice(0, same).match(/\S*$/));
-  if (word.length <= LONGEST_WORD) return same - word.length;
-  // Not between the halves of a character.
-  return /[\ud800-\udbff]$/.test(word) ? same - 1 : same;
 }

@@ -33,7 +33,11 @@ export class DataView {
     const part = route.dataset ? this.page.root : this.list;
     if (this.root.firstChild !== part) fill(this.root, part);
     if (route.dataset) this.page.show(route.dataset);
-    else this.#list();
+    else {
+      // Another upload may take the name meanwhile.
+      this.page.leave();
+      this.#list();
+    }
   }
 
   leave() {

@@ -2,26 +2,16 @@
 
 import * as api from './api.js';
 import { notice } from './dialogs.js';
-import { h } from './dom.js';
 import { count } from './format.js';
+import { handOver } from './hand-over.js';
 import { explain } from './states.js';
 
 /** @typedef {'jsonl'|'csv'|'html'} Format */
 
-/** Milliseconds after which a browser has surely begun to read the file. */
-const HANDED_OVER = 10_000;
-
-/** @param {Blob} blob @param {string} name */
-export function download(blob, name) {
-  const address = URL.createObjectURL(blob);
-  h('a', { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), HANDED_OVER);
-}
-
 /** Fetched, not linked: a plain link could not carry the key. @param {string} id @param {Format} format */
 export async function downloadTrace(id, format) {
   try {
-    download(await api.exported(id, format), `${id}.${format}`);
+    handOver(await api.exported(id, format), `${id}.${format}`);
   } catch (error) {
     notice(`The export failed: ${explain(error)}`, 'bad');
   }
@@ -32,7 +22,7 @@ export async function downloadTraces(ids) {
   try {
     const files = [];
     for (const id of ids) files.push(await api.exported(id, 'jsonl'));
-    download(
+    handOver(
       new Blob(files, { type: 'application/x-ndjson' }),
       `linchpin-${count(ids.length, 'trace').replace(/\W/g, '-')}.jsonl`,
     );

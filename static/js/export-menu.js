@@ -3,7 +3,8 @@
 import * as api from './api.js';
 import { notice } from './dialogs.js';
 import { h } from './dom.js';
-import { download, downloadTrace } from './export-files.js';
+import { downloadTrace } from './export-files.js';
+import { handOver } from './hand-over.js';
 import { explain } from './states.js';
 
 /** @typedef {import('./export-files.js').Format} Format */
@@ -118,7 +119,7 @@ function item(name, about, { href, download: file, click }) {
 /** @param {string} id @param {() => Promise<Blob>} picture */
 async function savePicture(id, picture) {
   try {
-    download(await picture(), `${id}.png`);
+    handOver(await picture(), `${id}.png`);
   } catch (error) {
     notice(`The picture was not made: ${explain(error)}`, 'bad');
   }

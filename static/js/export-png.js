@@ -2,7 +2,7 @@
 // in the theme of now. The colours and faces are read from the page itself, so that both always agree.
 
 import { paintChart } from './chart.js';
-import { inFlow, plain, short, verdictMark, whenFull } from './format.js';
+import { inFlow, lastQuestion, plain, short, verdictMark, whenFull } from './format.js';
 import { ruleText } from './measures.js';
 import { flaggedTokens, neutralShade } from './sight.js';
 
@@ -66,9 +66,7 @@ class Picture {
       : '';
     this.#text(`${symbol} ${word}`, `650 20px ${this.sans}`, '--ink', told);
     this.y += 10;
-    const question = trace.prompt.text.trim();
-    const last = question.slice(Math.max(question.lastIndexOf('Question:'), question.lastIndexOf('Problem:'), 0));
-    this.#wrapped(plain(last), `14px ${this.sans}`, '--ink', 21, QUESTION_LINES);
+    this.#wrapped(plain(lastQuestion(trace.prompt.text.trim())), `14px ${this.sans}`, '--ink', 21, QUESTION_LINES);
     const models = /** @type {const} */ (['base', 'positive', 'negative'])
       .filter((role) => trace.models[role])
       .map((role) => `${role} ${plain(trace.models[role]?.id ?? '')}`);

@@ -72,7 +72,7 @@ export class ForkTree {
     this.#draw();
   }
 
-  /** The nodes that hold exactly these rollouts' path are unfolded and the last is chosen. @param {Node} node */
+  /** Chooses a node, and tells of it. @param {Node} node */
   choose(node) {
     this.chosen = node.key;
     this.active = node.key;

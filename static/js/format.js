@@ -133,6 +133,11 @@ export function plain(text) {
   return text.replace(HIDDEN, named);
 }
 
+/** The question at the end of a prompt, behind its examples. @param {string} prompt */
+export function lastQuestion(prompt) {
+  return prompt.slice(Math.max(prompt.lastIndexOf('Question:'), prompt.lastIndexOf('Problem:'), 0));
+}
+
 /** The words and the symbol of a verdict: shape and word, never colour alone. @param {string|null|undefined} status */
 export function verdictMark(status) {
   switch (status) {

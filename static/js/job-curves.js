@@ -6,7 +6,8 @@ import { fill, h } from './dom.js';
 import { figures, integer, percent } from './format.js';
 import { JobChart } from './job-chart.js';
 import { download } from './job-download.js';
-import { isOver, rate, wilson } from './job-words.js';
+import { isOver, rate } from './job-words.js';
+import { wilson } from './rollout-stats.js';
 
 /** @typedef {import('./api-jobs.js').MetricPoint} MetricPoint */
 /** @typedef {import('./job-chart.js').Series} Series */

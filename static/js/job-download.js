@@ -4,7 +4,7 @@
 import { fetched } from './api-jobs.js';
 import { key } from './api.js';
 import { notice } from './dialogs.js';
-import { h } from './dom.js';
+import { handOver } from './hand-over.js';
 import { explain } from './states.js';
 
 /** The click of a download link. @param {Event} event @param {string} path @param {string} name the file's */
@@ -16,11 +16,4 @@ export async function download(event, path, name) {
   } catch (error) {
     notice(`${name} was not downloaded: ${explain(error)}`, 'bad');
   }
-}
-
-/** Gives the reader a file. @param {Blob} content @param {string} name */
-export function handOver(content, name) {
-  const file = URL.createObjectURL(content);
-  h('a', { href: file, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(file), 10_000);
 }

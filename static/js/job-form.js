@@ -22,6 +22,8 @@ export class JobForm {
     this.running = null;
     /** @type {SettingsGroup|null} */
     this.settings = null;
+    /** What could be chosen when it was made. */
+    this.there = '';
     this.kind = h(
       'select',
       { id: 'job-kind', on: { change: () => router.adjust({ kind: this.kind.value, from: null }) } },
@@ -105,7 +107,10 @@ export class JobForm {
   show(route) {
     const made = JSON.stringify([route.kind, route.dataset, route.from]);
     // Back to a form that was begun: it is as it was left.
-    if (made === this.made && this.settings) return;
+    if (made === this.made && this.settings) {
+      this.#again(route);
+      return;
+    }
     this.made = made;
     this.#make(route);
   }
@@ -114,26 +119,43 @@ export class JobForm {
     this.running?.abort();
   }
 
+  /** Makes the form anew, as it was left, if there are other data sets or adapters by now. @param {router.Route} route */
+  async #again(route) {
+    const { made } = this;
+    try {
+      const there = await offered();
+      if (made !== this.made || there.key === this.there) return;
+      const left = this.settings?.read();
+      await this.#make(route);
+      if (left && made === this.made) this.settings?.write(left);
+      this.#preview();
+    } catch {
+      // What was typed is not right yet, or the server does not answer: the form stays as it is.
+    }
+  }
+
   /** @param {router.Route} route */
   async #make(route) {
     const { made } = this;
+    this.running?.abort();
     this.settings = null;
     this.#clearProblem();
     fill(this.plan);
     fill(this.command);
     fill(this.fields, loading('Reading what can be set…'));
     try {
-      const [datasets, models, jobs, source] = await Promise.all([
-        api.datasets(),
+      const [there, models, source] = await Promise.all([
+        offered(),
         server.models(),
-        api.jobs({ limit: 100 }, null),
         route.from ? api.job(route.from) : null,
       ]);
+      const { datasets, adapters } = there;
       const given = datasets.find(({ name }) => name === route.dataset);
       const kind = source?.kind ?? route.kind ?? (given ? kindFor(given.kind) : JOB_KINDS[0]);
       const schema = await api.configSchema(kind);
       // The reader has gone on to another form meanwhile.
       if (made !== this.made) return;
+      this.there = there.key;
       this.kind.value = kind;
       const { reads, what } = KINDS[kind];
       this.about.textContent = `Reads ${reads}, makes ${what}.`;
@@ -144,7 +166,7 @@ export class JobForm {
             .filter((set) => set.kind === fitting(field))
             .map(({ name, rows }) => ({ value: name, text: `${name} (${count(rows, 'row')})` })),
         models: [...new Set(models.flatMap(({ id, roles }) => [...roles, id]))],
-        adapters: madeBy(jobs.data),
+        adapters,
       });
       const some = datasets.some((set) => set.kind === reads);
       fill(this.fields, some ? null : noData(reads), this.settings.root);
@@ -223,12 +245,14 @@ export class JobForm {
     this.running = running;
     this.start.disabled = this.dry.disabled = true;
     try {
-      return await send(this.#request(), running.signal);
+      const answer = await send(this.#request(), running.signal);
+      // It came to an end, but not for the form that is seen now.
+      return running.signal.aborted ? null : answer;
     } catch (error) {
       if (!running.signal.aborted) this.#refused(error);
       return null;
     } finally {
-      this.running = null;
+      if (this.running === running) this.running = null;
       this.start.disabled = this.dry.disabled = false;
     }
   }
@@ -249,6 +273,13 @@ export class JobForm {
     this.name.value = '';
     router.open({ job: job.id, kind: null, dataset: null, from: null });
   }
+}
+
+/** What a job can be given: data sets, and adapters of other jobs; `key` differs when these do. */
+async function offered() {
+  const [datasets, jobs] = await Promise.all([api.datasets(), api.jobs({ limit: 100 }, null)]);
+  const adapters = madeBy(jobs.data);
+  return { datasets, adapters, key: JSON.stringify([datasets.map(({ name, sha256 }) => [name, sha256]), adapters]) };
 }
 
 /** The adapters that jobs have made, newest first. @param {Job[]} jobs */

@@ -15,8 +15,8 @@ import {
   stateMark,
   stepWord,
   title,
-  wilson,
 } from './job-words.js';
+import { wilson } from './rollout-stats.js';
 import * as router from './router.js';
 import { explain } from './states.js';
 

@@ -27,6 +27,8 @@ export class JobPage {
     /** @type {AbortController|null} */
     this.looking = null;
     this.following = false;
+    /** The opening that was refused for want of a key. @type {AbortController|null} */
+    this.refused = null;
     /** @type {string|null} */
     this.id = null;
     this.root = h('div', { class: 'page-body job-page' });
@@ -71,7 +73,8 @@ export class JobPage {
     this.#follow();
     while (!open.signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, LOOK));
-      if (!open.signal.aborted && !document.hidden && !isOver(/** @type {Job} */ (this.job))) await this.#look();
+      const due = !document.hidden && this.refused !== open && !isOver(/** @type {Job} */ (this.job));
+      if (!open.signal.aborted && due) await this.#look();
     }
   }
 
@@ -105,8 +108,9 @@ export class JobPage {
     try {
       const job = await api.job(/** @type {string} */ (this.id), open.signal);
       if (!open.signal.aborted) this.#take(job);
-    } catch {
-      // The stream tells of a lost connection, and this asks again soon.
+    } catch (error) {
+      // The stream tells of a lost connection, and this asks again soon; but not for a key, again and again.
+      if (error instanceof ApiError && error.status === 401) this.refused = open;
     }
     if (this.looking === open) this.looking = null;
   }
@@ -114,6 +118,7 @@ export class JobPage {
   async #follow() {
     const open = /** @type {AbortController} */ (this.open);
     this.following = true;
+    this.refused = null;
     try {
       await follow(api.eventsAddress(/** @type {string} */ (this.id)), (event) => this.#event(event), {
         signal: open.signal,
@@ -122,7 +127,9 @@ export class JobPage {
       this.log?.connection('over');
     } catch (error) {
       if (open.signal.aborted) return;
+      this.following = false;
       this.log?.failed(error, () => this.#follow());
+      return;
     }
     this.following = false;
     await this.#look();

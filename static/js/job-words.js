@@ -2,6 +2,7 @@
 // intervals. Pure functions.
 
 import { figures, integer, percent } from './format.js';
+import { wilson } from './rollout-stats.js';
 
 /**
  * @typedef {object} Job A row of GET /v1/jobs.
@@ -103,15 +104,6 @@ export function stageNames(job) {
 /** What a stage's steps are. @param {string} stage */
 export function stepWord(stage) {
   return /^(sft|preference)/.test(stage) ? 'steps' : 'rows';
-}
-
-/** Wilson's 95% interval of a rate. @param {number} right @param {number} n @returns {[number, number]} */
-export function wilson(right, n) {
-  const z = 1.959964;
-  const rate = right / n;
-  const middle = (rate + (z * z) / (2 * n)) / (1 + (z * z) / n);
-  const half = (z / (1 + (z * z) / n)) * Math.sqrt((rate * (1 - rate)) / n + (z * z) / (4 * n * n));
-  return [Math.max(0, middle - half), Math.min(1, middle + half)];
 }
 
 /** A rate as it is always told: with its interval and its number. @param {number} right @param {number} n */

@@ -33,15 +33,16 @@ export async function deleteTraces(ids, on) {
   }
   if (!gone.length) return;
   await on.deleted(gone);
-  undoable(`${gone.length === 1 ? 'The trace was' : `${count(gone.length, 'trace')} were`} deleted.`, async () => {
+  const undo = async () => {
     try {
       const { errors } = await api.importTraces(new Blob(copies));
       if (errors.length) throw new Error(errors[0].message);
       notice(`${gone.length === 1 ? 'The trace is' : `${count(gone.length, 'trace')} are`} back.`);
       on.restored(gone);
     } catch (error) {
-      // The copies are still at hand: nothing is lost as long as the page is open.
-      notice(`The deletion was not undone: ${explain(error)}`, 'bad');
+      // The copies are still at hand.
+      undoable(`The deletion was not undone: ${explain(error)}`, undo);
     }
-  });
+  };
+  undoable(`${gone.length === 1 ? 'The trace was' : `${count(gone.length, 'trace')} were`} deleted.`, undo);
 }

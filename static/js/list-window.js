@@ -95,11 +95,6 @@ export class ListWindow {
     return rows;
   }
 
-  /** Draws the rows in sight again: something about them has changed. */
-  redraw() {
-    for (const index of [...this.items.keys()]) this.#put(index);
-  }
-
   /** Moves the focus to a row, wherever it is. @param {number} index */
   focus(index) {
     if (!this.total) return;

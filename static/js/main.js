@@ -86,7 +86,8 @@ function remove(ids, progress) {
       return list.refresh();
     },
     restored: () => {
-      if (left) router.open(left);
+      // Where the reader has not gone on to something else.
+      if (left && router.route().trace === null) router.open(left);
       list.refresh();
     },
   });
@@ -129,7 +130,7 @@ async function showTrace(route, before = null) {
   place(loading('Opening the trace…'));
   try {
     await traceOf(id, request.signal);
-    if (opening === request) showTrace(router.route());
+    if (opening === request && !request.signal.aborted) showTrace(router.route());
   } catch (error) {
     if (request.signal.aborted) return;
     const missing = error instanceof api.ApiError && error.status === 404;
@@ -152,7 +153,8 @@ async function showView(name, before) {
       const view = /** @type {any} */ (await makers[name]());
       views[name] ??= view;
     } catch (error) {
-      place(failed('This part of the page could not be fetched', error, () => showView(name, before)));
+      const heading = 'This part of the page could not be fetched';
+      if (router.route().view === name) place(failed(heading, error, () => showView(name, before)));
       return;
     }
   }
@@ -191,7 +193,7 @@ function show(route, before) {
       fill(panel);
     }
     // The panel's content is put back when a trace is shown again.
-    traceView.trace = null;
+    traceView.leave();
   }
   if (before && before.view !== route.view) views[/** @type {ViewName} */ (before.view)]?.leave?.();
   document.title = [tracing ? 'Trace' : TITLES[route.view], 'Linchpin'].filter(Boolean).join(' · ');

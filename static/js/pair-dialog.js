@@ -2,6 +2,7 @@
 
 import * as api from './api-runs.js';
 import { score } from './api.js';
+import { commonBeginning } from './common-beginning.js';
 import { cancel, dialog } from './dialogs.js';
 import { fill, h } from './dom.js';
 import { integer, plain } from './format.js';
@@ -57,6 +58,8 @@ export async function addAsPair(trace, set, rollout) {
       if (known() && (await api.hasPair(wanted, pair()))) problem.textContent = `${wanted} has this pair already.`;
       else {
         const weights = await rejectedWeights(trace, sides.wrong[rejected.select.selectedIndex]);
+        // Dismissed meanwhile: nothing is to be added.
+        if (!button.isConnected) return;
         added = await api.addPair(wanted, { ...pair(), ...weights });
         remember(wanted);
         button.closest('dialog').close('ok');
@@ -123,7 +126,7 @@ function choices(trace, set, first) {
  */
 async function rejectedWeights(trace, rejected) {
   const tokens =
-    rejected.tokens ?? (await score({ prompt: trace.prompt.text, response: rejected.text, save: false })).tokens;
+    rejected.tokens ?? (await score({ prompt: trace.prompt.text, response: rejected.text, beta: trace.beta, save: false })).tokens;
   const weights = tokens.map((token) => (token.score === null ? NaN : 1 - token.score));
   return weights.some(Number.isNaN) ? {} : { rejected_weights: weights };
 }
@@ -143,8 +146,7 @@ function side(id, label, offered) {
 
 /** The two texts, their common beginning dimmed. @param {api.Pair} pair */
 function shown({ prompt, chosen, rejected }) {
-  let common = 0;
-  while (common < chosen.length && chosen[common] === rejected[common]) common += 1;
+  const common = commonBeginning(chosen, rejected);
   const text = (/** @type {string} */ label, /** @type {string} */ kind, /** @type {string} */ all) =>
     h(
       'div',
@@ -199,7 +201,8 @@ function dataset(onChange) {
   api.preferenceSets().then(
     (names) => {
       there = names;
-      offer(names);
+      // Not while another name is being typed.
+      if (document.activeElement !== input) offer(names);
     },
     () => {},
   );

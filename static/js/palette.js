@@ -15,6 +15,9 @@ import { switchTheme } from './theme.js';
 /** So many traces and jobs are listed. */
 const LISTED = 8;
 
+/** Milliseconds for the server to answer: what needs none of its answers must not wait for it. */
+const PATIENCE = 1500;
+
 /** @typedef {import('./chooser.js').Choice<() => void>} Act */
 
 /** @param {string} group @param {string} text @param {() => void} value @param {string} [key] @returns {Act & {text: string}} */
@@ -74,12 +77,18 @@ async function latestJobs(text, signal) {
     .filter((one) => one.text.toLowerCase().includes(text.toLowerCase()));
 }
 
+/** What is found in time; nothing where it fails. @param {Promise<Act[]>} found @returns {Promise<Act[]>} */
+function inTime(found) {
+  const late = new Promise((resolve) => setTimeout(() => resolve([]), PATIENCE));
+  return Promise.race([found.catch(() => []), /** @type {Promise<Act[]>} */ (late)]);
+}
+
 export async function palette() {
   const chosen = await choose({
     title: 'Go to',
     placeholder: 'A view, a trace, a job, a measure…',
     find: async (text, signal) => {
-      const found = await Promise.all([storedTraces(text, signal), latestJobs(text, signal)]);
+      const found = await Promise.all([storedTraces(text, signal), latestJobs(text, signal)].map(inTime));
       const words = text.toLowerCase().split(/\s+/);
       const [places, others] = acts();
       const fits = (/** @type {{text: string}} */ one) => words.every((word) => one.text.toLowerCase().includes(word));

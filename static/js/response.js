@@ -1,7 +1,7 @@
 // The response's text on the page: one element a piece, one listener for all of them. Built once a trace; a change of
 // measure or threshold moves classes. The elements stand in blocks of whole lines, so that the browser styles, lays out and paints only the blocks in sight.
 
-import { fill, h, setVars } from './dom.js';
+import { fill, h } from './dom.js';
 import { inFlow, plain } from './format.js';
 import { bringIntoSight } from './in-sight.js';
 import { cut } from './pieces.js';

@@ -2,11 +2,12 @@
 // Pure.
 
 import { wordsOf } from './fork-tree.js';
+import { longestCommon } from './longest-common.js';
 
 /** @typedef {{kind: 'same'|'first'|'second', text: string}} Piece */
 
-/** Texts whose words make a larger table than this are not aligned between their common ends. */
-const MOST_CELLS = 16e6;
+/** Texts whose words make more pairs than this are not aligned between their common ends: it would take seconds. */
+const MOST_PAIRS = 16e6;
 
 /** @param {string} first @param {string} second @returns {Piece[]} neighbours of one kind joined */
 export function difference(first, second) {
@@ -31,42 +32,22 @@ export function difference(first, second) {
 
 /** @param {string[]} a @param {string[]} b @param {(kind: Piece['kind'], text: string) => void} add */
 function aligned(a, b, add) {
-  if (a.length * b.length > MOST_CELLS) {
+  if (a.length * b.length > MOST_PAIRS) {
     add('first', a.join(''));
     add('second', b.join(''));
     return;
   }
-  const across = b.length + 1;
-  // Cell (i, j): the most words that a from i and b from j have in common.
-  const common = new Uint16Array((a.length + 1) * across);
-  for (let i = a.length - 1; i >= 0; i -= 1)
-    for (let j = b.length - 1; j >= 0; j -= 1)
-      common[i * across + j] =
-        a[i] === b[j]
-          ? common[(i + 1) * across + j + 1] + 1
-          : Math.max(common[(i + 1) * across + j], common[i * across + j + 1]);
   let [i, j] = [0, 0];
-  let [only, other] = ['', ''];
-  const flush = () => {
-    add('first', only);
-    add('second', other);
-    [only, other] = ['', ''];
+  const apartUntil = (/** @type {number} */ nextI, /** @type {number} */ nextJ) => {
+    add('first', a.slice(i, nextI).join(''));
+    add('second', b.slice(j, nextJ).join(''));
+    [i, j] = [nextI + 1, nextJ + 1];
   };
-  while (i < a.length || j < b.length) {
-    if (i < a.length && j < b.length && a[i] === b[j]) {
-      flush();
-      add('same', a[i]);
-      i += 1;
-      j += 1;
-    } else if (j >= b.length || (i < a.length && common[(i + 1) * across + j] >= common[i * across + j + 1])) {
-      only += a[i];
-      i += 1;
-    } else {
-      other += b[j];
-      j += 1;
-    }
+  for (const [nextI, nextJ] of longestCommon(a, b)) {
+    apartUntil(nextI, nextJ);
+    add('same', a[nextI]);
   }
-  flush();
+  apartUntil(a.length, b.length);
 }
 
 /** How many words only the one and only the other text has. @param {Piece[]} pieces */

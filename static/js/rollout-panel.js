@@ -17,7 +17,6 @@ export class RolloutPanel {
   constructor(on) {
     /** @type {Fork|null} */
     this.fork = null;
-    this.listed = '';
     this.sets = h('select', {
       'aria-label': 'Which rollouts',
       on: { change: () => on.choose(this.sets.value) },

@@ -37,7 +37,7 @@ import { GRANULARITIES } from './pieces.js';
 /** @typedef {'new'|'old'|'lowest'|'critical'} Sort */
 
 /** @type {Sort[]} */
-export const SORTS = ['new', 'old', 'lowest', 'critical'];
+const SORTS = ['new', 'old', 'lowest', 'critical'];
 
 /** @type {Route} */
 const EMPTY = {

@@ -1,9 +1,10 @@
 // The rollouts that are being drawn anywhere in the trace, always in sight: how far they are, where, and stop.
 
-import { h } from './dom.js';
+import { fill, h } from './dom.js';
 import { visible } from './format.js';
 import { progressText } from './rollouts-table.js';
 import { RunStatus } from './run-status.js';
+import { explain } from './states.js';
 
 /** @typedef {import('./run-store.js').Fork} Fork */
 /** @typedef {import('./types.js').Trace} Trace */
@@ -11,17 +12,26 @@ import { RunStatus } from './run-status.js';
 export class RunBar {
   /**
    * @param {{go: (fork: Fork) => void, stop: (run: import('./run-live.js').LiveRun) => void,
-   *   dismiss: (id: string) => void}} on
+   *   dismiss: (id: string) => void, again: () => void}} on `again` asks once more which there are
    */
   constructor(on) {
     this.on = on;
     /** @type {Map<string, {root: HTMLElement, status: RunStatus, go: HTMLElement, fork: Fork}>} */
     this.rows = new Map();
-    this.root = h('div', { class: 'run-bar', hidden: true });
+    this.problem = h('div', { class: 'run-row', role: 'alert', hidden: true });
+    this.root = h('div', { class: 'run-bar', hidden: true }, this.problem);
   }
 
-  /** @param {Trace} trace @param {Fork[]} forks those under way or failed */
-  show(trace, forks) {
+  /** @param {Trace} trace @param {Fork[]} forks those under way or failed @param {unknown} problem why they are not known */
+  show(trace, forks, problem) {
+    this.problem.hidden = !problem;
+    if (problem) {
+      fill(
+        this.problem,
+        h('span', {}, `The runs of this trace could not be listed: ${explain(problem)} `),
+        h('button', { type: 'button', on: { click: this.on.again } }, 'Try again'),
+      );
+    }
     for (const [id, { root }] of this.rows) {
       if (forks.some((fork) => fork.id === id)) continue;
       root.remove();
@@ -32,7 +42,7 @@ export class RunBar {
       row.fork = fork;
       row.status.show(fork.run, row.go, progressText(fork));
     }
-    this.root.hidden = this.rows.size === 0;
+    this.root.hidden = this.rows.size === 0 && !problem;
   }
 
   /** @param {Trace} trace @param {Fork} fork */

@@ -37,14 +37,24 @@ export class RunDesk {
       },
     });
     const choose = (/** @type {string} */ run) => router.adjust({ run });
+    // The reader may have gone on while the run was asked for.
+    const begun = (/** @type {import('./types.js').Run} */ { id, trace_id }) => {
+      const { view, trace } = router.route();
+      if (view === 'traces' && trace === trace_id) choose(id);
+    };
     const stop = (/** @type {LiveRun} */ run) => this.#stop(run);
     const dismiss = (/** @type {string} */ id) => {
       this.store.dismiss(id);
       if (router.route().run === id) router.adjust({ run: null });
     };
-    this.bar = new RunBar({ go: ({ id, position }) => router.adjust({ token: position, run: id }), stop, dismiss });
+    this.bar = new RunBar({
+      go: ({ id, position }) => router.adjust({ token: position, run: id }),
+      stop,
+      dismiss,
+      again: () => this.store.again(router.route().run),
+    });
     this.search = new SearchView({
-      start: async (request) => choose((await this.store.search(request)).id),
+      start: async (request) => begun(await this.store.search(request)),
       choose,
       stop,
       dismiss,
@@ -52,7 +62,7 @@ export class RunDesk {
       select: on.select,
     });
     this.fork = new ForkView({ choose, stop, dismiss });
-    this.form = new RolloutForm(async (request) => choose((await this.store.rollOut(request)).id));
+    this.form = new RolloutForm(async (request) => begun(await this.store.rollOut(request)));
     const see = (/** @type {string} */ run) => {
       // On a narrow page the sheet would cover it.
       const covered = getComputedStyle(this.panel.root.closest('.panel') ?? document.body).position === 'fixed';
@@ -76,6 +86,12 @@ export class RunDesk {
     this.store.open(trace, route.run);
     if (!this.asked) this.#models();
     this.#draw();
+  }
+
+  /** Follows nothing any longer. */
+  leave() {
+    this.store.close();
+    this.trace = null;
   }
 
   /** Which models may draw, asked for once. */
@@ -109,6 +125,7 @@ export class RunDesk {
     this.bar.show(
       trace,
       forks.filter(({ run }) => run && run.state !== 'succeeded'),
+      this.store.problem,
     );
     this.fork.show(trace, forks, forks.find(({ id }) => id === wanted) ?? here[0] ?? null);
     this.panel.show(here, wanted);

@@ -13,6 +13,40 @@ import { follow } from './stream.js';
 
 /** Milliseconds between two looks at what has changed: a run may tell of hundreds of rollouts a second. */
 const PACE = 120;
+/**
+ * So many runs are followed at once, the others when one is over: browsers keep at most six connections to a server, over
+ * all tabs, and whatever else is asked for, the end of a run too, needs one.
+ */
+const FOLLOWED = 2;
+let following = 0;
+/** @type {(() => void)[]} */
+const waiting = [];
+
+/** Waits for a turn at following. @param {AbortSignal} signal @returns {Promise<void>} */
+function turn(signal) {
+  signal.throwIfAborted();
+  if (following < FOLLOWED) {
+    following += 1;
+    return Promise.resolve();
+  }
+  return new Promise((resolve, reject) => {
+    waiting.push(resolve);
+    signal.addEventListener('abort', () => {
+      const at = waiting.indexOf(resolve);
+      if (at < 0) return;
+      waiting.splice(at, 1);
+      reject(signal.reason);
+    });
+  });
+}
+
+/** Gives the turn to the next one that waits. */
+function passOn() {
+  const next = waiting.shift();
+  if (next) next();
+  else following -= 1;
+}
+
 /** A look that takes long is followed by a rest of so many times its length. */
 const REST = 4;
 
@@ -46,6 +80,20 @@ export class RunStore {
     this.problem = null;
     this.trace = trace;
     this.#find(trace, wanted, this.leaving.signal);
+  }
+
+  /** Lets go of the trace: nothing of it is followed any longer. */
+  close() {
+    this.leaving.abort();
+    this.live.clear();
+    this.trace = null;
+  }
+
+  /** Looks again for runs after they could not be listed. @param {string|null} wanted */
+  again(wanted) {
+    const { trace } = this;
+    this.close();
+    if (trace) this.open(trace, wanted);
   }
 
   /** @param {Trace} trace @param {string|null} wanted @param {AbortSignal} signal */
@@ -114,21 +162,17 @@ export class RunStore {
   /** @param {LiveRun} run @param {Trace} trace @param {AbortSignal} signal */
   async #follow(run, trace, signal) {
     this.live.set(run.id, run);
+    const onConnection = (/** @type {import('./stream.js').Connection} */ connection) => {
+      run.connection = connection;
+      this.#changed();
+    };
+    const onEvent = (/** @type {any} */ event) => {
+      run.apply(event);
+      this.#changed();
+    };
     try {
-      await follow(
-        api.eventsOf(run.id),
-        (event) => {
-          run.apply(event);
-          this.#changed();
-        },
-        {
-          signal,
-          onConnection: (connection) => {
-            run.connection = connection;
-            this.#changed();
-          },
-        },
-      );
+      await turn(signal);
+      await follow(api.eventsOf(run.id), onEvent, { signal, onConnection }).finally(passOn);
     } catch (error) {
       if (signal.aborted) return;
       run.state = 'failed';

@@ -63,7 +63,7 @@ export function granularitySwitch() {
 }
 
 /** To the previous and the next flagged token. @param {(direction: -1|1) => void} step */
-export function stepButtons(step) {
+function stepButtons(step) {
   const button = (/** @type {string} */ text, /** @type {string} */ label, /** @type {-1|1} */ direction) =>
     h(
       'button',
@@ -77,4 +77,16 @@ export function stepButtons(step) {
       text,
     );
   return [button('‹ k', 'Previous flagged token', -1), button('j ›', 'Next flagged token', 1)];
+}
+
+/**
+ * The two rows of controls that every sight has.
+ * @param {HTMLElement} measure @param {HTMLElement} legend @param {(direction: -1|1) => void} step @param {...any} more
+ *   after the steps
+ */
+export function toolRows(measure, legend, step, ...more) {
+  return [
+    h('div', { class: 'tools-row' }, h('label', {}, h('span', { class: 'label' }, 'measure'), measure), legend),
+    h('div', { class: 'tools-row tally' }, stepButtons(step), more),
+  ];
 }

@@ -1,7 +1,7 @@
 // Server-sent events that survive: read over fetch (an EventSource cannot send a key), taken up again behind the last
 // event that was seen when the connection breaks or the server restarts, until the server says that all is told.
 
-import { ApiError, send } from './api.js';
+import { ApiError, pause, send } from './api.js';
 
 /** Milliseconds before the first new try, doubled from try to try up to the longest. */
 const FIRST_PAUSE = 500;
@@ -20,14 +20,14 @@ const LONGEST_PAUSE = 8000;
  */
 export async function follow(path, onEvent, { signal, onConnection } = {}) {
   let seen = '';
-  let pause = FIRST_PAUSE;
+  let rest = FIRST_PAUSE;
   for (;;) {
     try {
       const more = seen ? { 'last-event-id': seen } : undefined;
       const response = await send('GET', path, { signal, more });
       onConnection?.('live');
       for await (const { id, data } of events(response)) {
-        pause = FIRST_PAUSE;
+        rest = FIRST_PAUSE;
         if (data === '[DONE]') return;
         const event = JSON.parse(data);
         if (event.error && !event.event) {
@@ -43,8 +43,8 @@ export async function follow(path, onEvent, { signal, onConnection } = {}) {
       if (final || !(error instanceof ApiError || error instanceof TypeError)) throw error;
     }
     onConnection?.('broken');
-    await wait(pause, signal);
-    pause = Math.min(2 * pause, LONGEST_PAUSE);
+    await pause(rest, signal);
+    rest = Math.min(2 * rest, LONGEST_PAUSE);
   }
 }
 
@@ -78,12 +78,4 @@ function parse(block) {
     else if (line.startsWith('id:')) id = line.slice(3).trim();
   }
   return data.length ? { id, data: data.join('\n') } : null;
-}
-
-/** @param {number} ms @param {AbortSignal} [signal] */
-function wait(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener('abort', () => (clearTimeout(timer), reject(signal.reason)), { once: true });
-  });
 }

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { exportMenu } from './export-menu.js';
-import { count, duration, plain, verdictMark, whenFull } from './format.js';
+import { count, duration, lastQuestion, plain, verdictMark, whenFull } from './format.js';
 import * as router from './router.js';
 
 /** @typedef {import('./types.js').Trace} Trace */
@@ -47,7 +47,7 @@ function answers(verdict) {
  * @param {string} prompt
  */
 function question(prompt) {
-  const last = prompt.slice(Math.max(prompt.lastIndexOf('Question:'), prompt.lastIndexOf('Problem:'), 0));
+  const last = lastQuestion(prompt);
   const text = h('p', { class: 'prompt-text', id: 'prompt-text' }, plain(prompt));
   const long = last !== prompt || prompt.split('\n').length > FOLD_LINES || prompt.length > FOLD_CHARACTERS;
   if (!long) return h('section', { class: 'prompt', 'aria-label': 'Question' }, text);

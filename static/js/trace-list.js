@@ -1,6 +1,7 @@
 // The list of stored traces: filters above, the rows in a window, selection, import and deletion around them.
 
 import * as api from './api.js';
+import { notice } from './dialogs.js';
 import { fill, h } from './dom.js';
 import { downloadTraces } from './export-files.js';
 import { count, integer } from './format.js';
@@ -10,7 +11,7 @@ import { UNFILTERED, filtersOn, queryOf } from './list-query.js';
 import { listRow } from './list-row.js';
 import { ListWindow } from './list-window.js';
 import * as router from './router.js';
-import { failed, loading } from './states.js';
+import { explain, failed, loading } from './states.js';
 
 /** @typedef {import('./types.js').TraceSummary} TraceSummary */
 
@@ -192,7 +193,7 @@ export class TraceList {
     if (!row) return;
     if (range && this.selecting) {
       const [first, last] = [Math.min(this.anchor, index), Math.max(this.anchor, index)];
-      for (const { id } of await this.window.stretch(first, last)) this.selected.add(id);
+      await this.#select(first, last);
     } else if (!this.selected.delete(row.id)) this.selected.add(row.id);
     this.anchor = index;
     if (!this.selecting) this.#selectMode(true);
@@ -201,9 +202,21 @@ export class TraceList {
   }
 
   async #selectAll() {
-    for (const { id } of await this.window.stretch(0, (this.window.total ?? 0) - 1)) this.selected.add(id);
+    await this.#select(0, (this.window.total ?? 0) - 1);
     this.#mark();
     this.#drawActions();
+  }
+
+  /** Selects a stretch, unless another list is shown, or nothing is to be selected any longer, once it is there. @param {number} first @param {number} last */
+  async #select(first, last) {
+    const { asked } = this;
+    try {
+      const rows = await this.window.stretch(first, last);
+      if (!this.selecting || asked !== this.asked) return;
+      for (const { id } of rows) this.selected.add(id);
+    } catch (error) {
+      notice(`Not selected: ${explain(error)}`, 'bad');
+    }
   }
 
   #drawActions() {
@@ -255,7 +268,7 @@ export class TraceList {
     const row = this.window.row(index);
     if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
     const box = /** @type {Element} */ (event.target).matches('input, button');
-    if (event.key === 'Delete') this.#remove(this.selected.size ? [...this.selected] : [row.id], index);
+    if (event.key === 'Delete') this.#remove(this.selecting && this.selected.size ? [...this.selected] : [row.id], index);
     else if (event.key === ' ' && !box) this.#toggle(index, event.shiftKey);
     else if (event.key === 'Escape' && this.selecting) this.#selectMode(false);
     else return;

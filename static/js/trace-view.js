@@ -10,7 +10,7 @@ import { MEASURES, isMeasured, measureOf, ruleText, storedThreshold, told } from
 import { ResponseView } from './response.js';
 import * as router from './router.js';
 import { RunDesk } from './run-desk.js';
-import { fillMeasures, granularitySwitch, measureSelect, setSwitch, stepButtons } from './sight-tools.js';
+import { fillMeasures, granularitySwitch, measureSelect, setSwitch, toolRows } from './sight-tools.js';
 import { flaggedTokens, isFlagged, look } from './sight.js';
 import { TokenPanel } from './token-panel.js';
 import { traceHead } from './trace-head.js';
@@ -61,16 +61,10 @@ export class TraceView {
     this.tools = h(
       'div',
       { class: 'tools' },
-      h(
-        'div',
-        { class: 'tools-row' },
-        h('label', {}, h('span', { class: 'label' }, 'measure'), this.measure),
+      toolRows(
+        this.measure,
         this.legend.root,
-      ),
-      h(
-        'div',
-        { class: 'tools-row tally' },
-        stepButtons((direction) => this.stepFlagged(direction)),
+        (direction) => this.stepFlagged(direction),
         this.tally,
         this.reset,
         this.by,
@@ -101,6 +95,12 @@ export class TraceView {
     this.#choose(route.token !== null && route.token < trace.tokens.length ? route.token : null, fresh);
     // For measuring, in benches/page.py and in a browser's own tools: the first frame is out.
     if (fresh) requestAnimationFrame(() => setTimeout(() => performance.mark('trace shown')));
+  }
+
+  /** Lets go of the trace. */
+  leave() {
+    this.trace = null;
+    this.desk.leave();
   }
 
   /** Looks again at a trace that has new rollouts or another search. @param {Trace} trace */

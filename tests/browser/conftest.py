@@ -103,7 +103,7 @@ def open_page(chromium):
 
         def console(message):
             if message.type in ("error", "warning") and not any(part in message.text for part in allow):
-                wrong.append(f"console {message.type}: {message.text}")
+                wrong.append(f"console {message.type}: {message.text} at {message.location['url']}")
 
         page.on("console", console)
         page.on("pageerror", lambda error: wrong.append(f"thrown: {error}"))

@@ -257,7 +257,7 @@ def test_two_of_four_thousand_tokens_stay_interactive(open_page, demo, wrong, ag
             const tokens = [...document.querySelectorAll('#response-a .tok')];
             const begun = performance.now();
             for (let i = 0; i < 10; i += 1) {
-              tokens[i * 40].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
+              tokens[i * 40].dispatchEvent(new PointerEvent('pointermove', { bubbles: true }));
               tokens[i * 40].click();
               document.body.offsetHeight;
             }
@@ -276,7 +276,7 @@ def test_words_are_aligned(open_page, demo):
     page = open_page(demo.url)
     pairs = page.evaluate(
         """async () => {
-        const { longestCommon } = await import('/js/compare-align.js');
+        const { longestCommon } = await import('/js/longest-common.js');
         const cases = [['a b c d', 'a c d'], ['', 'a'], ['a b', 'c d'], ['x a y b z', 'a q b'], ['a a b', 'a b b'], ['p', 'q p r p']];
         return cases.map(([a, b]) => longestCommon(a.split(' '), b.split(' ')).map(([i, j]) => [a.split(' ')[i], b.split(' ')[j]]));
       }"""

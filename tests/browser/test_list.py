@@ -289,6 +289,8 @@ def test_several_are_selected_exported_deleted_and_brought_back(open_page, demo,
     expect(page.locator(".selected-count")).to_have_text("2 selected")
     page.get_by_role("link", name="Compare", exact=True).last.click()
     expect(page).to_have_url(re.compile(f"view=compare.*trace={ids[0]}.*with={ids[1]}|trace={ids[0]}.*view=compare"))
+    # Before they are taken away.
+    expect(page.locator(".compare-pair")).to_be_visible()
 
 
 DROP = """async ([files, kinds]) => {

@@ -65,6 +65,21 @@ async fn rows_are_added_and_listed() {
     let rest = ok(server.get("/v1/datasets/pairs/rows?limit=2&cursor=2").await).await;
     assert_eq!((&rest["data"], &rest["has_more"]), (&json!([pair("3")]), &json!(false)));
 
+    let beyond = ok(server.get("/v1/datasets/pairs/rows?cursor=1000000000000").await).await;
+    assert_eq!((&beyond["data"], &beyond["has_more"]), (&json!([]), &json!(false)));
+
+    // A page of long rows is shorter, and goes on where it ended.
+    let long: Vec<Value> = (0..3).map(|n| pair(&format!("{n}{}", "x".repeat(5 << 20)))).collect();
+    ok(server.upload("long", long.iter().map(|row| format!("{row}\n")).collect::<String>()).await).await;
+    let (mut read, mut cursor) = (Vec::new(), "0".to_owned());
+    for rows in [1, 1, 1] {
+        let page = ok(server.get(&format!("/v1/datasets/long/rows?cursor={cursor}")).await).await;
+        assert_eq!(array(&page["data"]).len(), rows);
+        read.extend(array(&page["data"]).iter().cloned());
+        cursor = page["next_cursor"].as_str().unwrap_or("none").to_owned();
+    }
+    assert_eq!((read, cursor.as_str()), (long, "none"));
+
     // A last line without its end is ended first; what was uploaded is kept as it is.
     ok(server.upload("pairs", pair("1").to_string()).await).await;
     assert_eq!(ok(add(json!([pair("2")])).await).await["rows"], json!(2));

@@ -231,6 +231,29 @@ async fn a_run_goes_on_in_the_next_process_from_what_was_drawn() {
 }
 
 #[tokio::test]
+async fn a_process_that_was_asleep_does_not_begin_its_own_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with(kept(folder.path())).await;
+    let trace = trace(&server).await;
+    let held = server.engine.hold_after(6).await;
+    let run = begin(&server, "/v1/rollouts", &rollouts(&trace)).await;
+    told(&server, &run, "\"event\":\"rollout\"", 3).await;
+    let requests = server.engine.requests.lock().unwrap().len();
+    // As if nothing had been renewed for longer than a lease: the look for runs whose process is gone finds it.
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", folder.path().join("linchpin.db").display()));
+    let pool = pool.await.unwrap();
+    for _ in 0..30 {
+        sqlx::query("UPDATE runs SET lease_until = 1").execute(&pool).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.engine.requests.lock().unwrap().len(), requests, "it was begun again");
+    drop(held);
+    let told = follow(&server, &run).await;
+    assert_eq!(told.last().unwrap()["state"], "succeeded");
+    assert_eq!(told.iter().filter(|event| event["event"] == "rollout").count(), 12);
+}
+
+#[tokio::test]
 async fn a_run_that_fails_says_why() {
     let server = Server::start().await;
     let trace = trace(&server).await;

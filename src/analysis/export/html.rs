@@ -255,9 +255,19 @@ fn write_facts(out: &mut String, trace: &Trace) -> fmt::Result {
     }
     writeln!(
         out,
-        "<dt>beta<dd>{}\n<dt>response<dd>{} tokens\n<dt>created<dd>{} (Unix seconds)\n</dl>",
-        trace.beta, trace.usage.response_tokens, trace.created
+        "<dt>beta<dd>{}\n<dt>response<dd>{} tokens\n<dt>created<dd>{}\n</dl>",
+        trace.beta,
+        trace.usage.response_tokens,
+        moment(trace.created)
     )
+}
+
+/// A time as a reader writes it; the number itself where it lies outside every calendar.
+pub(super) fn moment(unix_seconds: i64) -> String {
+    match jiff::Timestamp::from_second(unix_seconds) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{unix_seconds} (Unix seconds)"),
+    }
 }
 
 /// A number with four digits behind the point, or small ones in scientific form; a dash for none.

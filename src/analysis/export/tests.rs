@@ -63,6 +63,12 @@ async fn the_page_shows_every_character_of_the_response_once() {
     );
 }
 
+#[test]
+fn times_are_told_as_a_reader_writes_them() {
+    assert_eq!(html::moment(1_795_781_908), "2026-11-27 12:18:28 UTC");
+    assert_eq!(html::moment(i64::MAX), "9223372036854775807 (Unix seconds)");
+}
+
 #[tokio::test]
 async fn names_and_types_fit_the_format_and_a_missing_trace_is_not_found() {
     let fixture = Fixture::new().await;

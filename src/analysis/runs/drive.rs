@@ -1,6 +1,8 @@
 //! Drawing a run: its events are stored as they come, its lease is renewed, and its end is noted.
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -90,8 +92,11 @@ impl Runs {
         while !stop.is_cancelled() {
             match self.0.analysis.store.claim_run(&self.0.lease).await {
                 Ok(Some(run)) => {
-                    let runs = self.clone();
-                    tokio::spawn(async move { runs.go_on(run).await });
+                    // A process that was asleep for longer than a lease finds its own: claiming has renewed it.
+                    if self.hold(&run.record.id) {
+                        let runs = self.clone();
+                        tokio::spawn(async move { runs.go_on(run).await });
+                    }
                     continue;
                 }
                 Ok(None) => {}
@@ -102,18 +107,37 @@ impl Runs {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        while !self.0.drawing.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        while !self.held().is_empty() {
             tokio::time::sleep(LETTING_GO).await;
+        }
+    }
+
+    /// What is in this process's hands: what ends each run.
+    pub(super) fn held(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.0.drawing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a claimed run into this process's hands; false if it is there already.
+    fn hold(&self, id: &str) -> bool {
+        match self.held().entry(id.to_owned()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(CancellationToken::new());
+                true
+            }
         }
     }
 
     async fn go_on(&self, StoredRun { record, request }: StoredRun) {
         tracing::info!(id = record.id, "a run goes on");
+        let id = record.id.clone();
         match self.taken_up(&record, &request).await {
-            Ok(Some(drawing)) => self.spawn(record, drawing),
+            // It stays in hand.
+            Ok(Some(drawing)) => return self.spawn(record, drawing),
             Ok(None) => {}
             Err(error) => self.failed(record, error).await,
         }
+        self.held().remove(&id);
     }
 
     /// A claimed run's drawing; `None` if all that was missing was the note of its end.
@@ -146,13 +170,13 @@ impl Runs {
     /// Draws a run that is held, on a task of its own.
     pub(super) fn spawn(&self, run: RunRecord, drawing: Drawing) {
         let runs = self.clone();
-        self.0.drawing.lock().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), drawing.stop.clone());
+        self.held().insert(run.id.clone(), drawing.stop.clone());
         tokio::spawn(async move {
             let outcome = match runs.drive(&run, drawing).await {
                 Ok(end) => runs.ended(run.clone(), end).await,
                 Err(error) => Err(error),
             };
-            runs.0.drawing.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
+            runs.held().remove(&run.id);
             if let Err(error) = outcome {
                 runs.failed(run, error).await;
             }

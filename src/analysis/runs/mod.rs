@@ -7,7 +7,7 @@ mod drive;
 mod events;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -135,7 +135,7 @@ impl Runs {
             return Err(AnalysisError::RunOver { id: id.to_owned(), state: record.state });
         }
         self.0.analysis.store.ask_for_run_end(id).await?;
-        if let Some(stop) = self.0.drawing.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+        if let Some(stop) = self.held().get(id) {
             stop.cancel();
         }
         Ok(record)
