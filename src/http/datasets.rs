@@ -10,7 +10,7 @@ use super::error::{ApiError, BodyErrors, CommonErrors, ErrorBody};
 use super::extract::{Json, PathPart, Query, ReadyJobs};
 use super::models::Deleted;
 use super::upload::{bounded, broken_off, refuse_other_than_json_lines};
-use crate::domain::dataset::{DatasetInfo, DatasetKind};
+use crate::domain::dataset::{DatasetInfo, DatasetKind, MAX_BYTES};
 use crate::jobs::{JobsError, Page, StoreError};
 
 /// A stored data set.

@@ -1,5 +1,6 @@
 // The response's text on the page: one element a piece, one listener for all of them. Built once a trace; a change of
-// measure or threshold moves classes. The elements stand in blocks of whole lines, so that the browser styles, lays out and paints only the blocks in sight.
+// measure or threshold moves classes. The elements stand in blocks of whole lines, so that the browser styles, lays out
+// and paints only the blocks near the view.
 
 import { fill, h } from './dom.js';
 import { inFlow, plain } from './format.js';
@@ -79,7 +80,8 @@ export class ResponseView {
     let block = [];
     let written = '';
     const close = () => {
-      const rows = written.split('\n').reduce((sum, line) => sum + Math.ceil(line.length / columns), 0);
+      const lines = written.match(/[^\n]*\n|[^\n]+$/g) ?? [];
+      const rows = lines.reduce((sum, line) => sum + Math.ceil(line.length / columns), 0);
       blocks.push(h('div', { class: 'block', role: 'presentation', vars: { '--rows': rows } }, block));
       block = [];
       written = '';

@@ -240,8 +240,8 @@ async fn a_process_that_was_asleep_does_not_begin_its_own_run_again() {
     told(&server, &run, "\"event\":\"rollout\"", 3).await;
     let requests = server.engine.requests.lock().unwrap().len();
     // As if nothing had been renewed for longer than a lease: the look for runs whose process is gone finds it.
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", folder.path().join("linchpin.db").display()));
-    let pool = pool.await.unwrap();
+    let url = format!("sqlite://{}", folder.path().join("linchpin.db").display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
     for _ in 0..30 {
         sqlx::query("UPDATE runs SET lease_until = 1").execute(&pool).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
