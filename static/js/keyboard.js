@@ -45,8 +45,13 @@ export function listen(page) {
     };
     if (walked) {
       keys.c = page.compare;
-      keys.j = () => walked.stepFlagged(1);
-      keys.k = () => walked.stepFlagged(-1);
+      const walk = (/** @type {-1|1} */ direction) => {
+        // From the list into the text: Enter then rolls out, and does not open the trace again.
+        if (target.closest?.('#side')) page.trace()?.response.root.focus({ preventScroll: true });
+        walked.stepFlagged(direction);
+      };
+      keys.j = () => walk(1);
+      keys.k = () => walk(-1);
       if (!target.matches?.(ARROWED)) {
         keys.ArrowRight = () => walked.step(1);
         keys.ArrowLeft = () => walked.step(-1);

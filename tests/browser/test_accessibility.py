@@ -167,6 +167,8 @@ def test_the_main_flow_by_keys_alone(open_page, demo):
     # To what is flagged, and on from there by arrows.
     page.keyboard.press("j")
     expect(page.locator(".tok.chosen")).to_have_id("t4")
+    # Out of the list: Enter is for the token now.
+    expect(page.locator("#response")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.locator(".tok.chosen")).to_have_id("t5")
     expect(page.locator("#panel h2").first).to_contain_text("Token 5")
