@@ -288,11 +288,15 @@ impl Decoder for TensorModel {
         logits.clear();
         let wanted: Vec<_> = sequences.iter().zip(&hidden).filter(|(sequence, _)| !sequence.keep.is_empty()).collect();
         // One product and one copy for all rows of an adapter: the head is the largest matrix, and each copy waits.
-        let address = |sequence: &Sequence<'_, TensorAdapter>| sequence.adapter.map(std::ptr::from_ref);
-        for run in wanted.chunk_by(|(a, _), (b, _)| address(a) == address(b)) {
+        for run in wanted.chunk_by(|(a, _), (b, _)| share_adapter(a, b)) {
             let rows: Vec<&Tensor> = run.iter().map(|(_, hidden)| *hidden).collect();
             let rows = self.logits(&Tensor::cat(&rows, 0)?, run[0].0.adapter)?;
-            logits.extend(rows.flatten_all()?.to_vec1::<f32>()?);
+            let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+            match logits.is_empty() {
+                // The usual case, in which hundreds of megabytes are not copied again.
+                true => *logits = rows,
+                false => logits.extend(rows),
+            }
         }
         Ok(())
     }
@@ -319,6 +323,10 @@ impl TensorModel {
 
 /// The state of one forward pass. Rows of all sequences lie one after another.
 struct Pass<'a> {
+fn share_adapter(a: &Sequence<'_, TensorAdapter>, b: &Sequence<'_, TensorAdapter>) -> bool {
+    a.adapter.map(std::ptr::from_ref) == b.adapter.map(std::ptr::from_ref)
+}
+
     model: &'a TensorModel,
     sequences: &'a [Sequence<'a, TensorAdapter>],
     rows: Vec<Range<usize>>,
@@ -373,12 +381,14 @@ impl<'a> Pass<'a> {
         if self.sequences.iter().all(|sequence| low(sequence).is_none()) {
             return Ok(y);
         }
-        // Each sequence adds its own part to its own rows.
-        let mut parts = Vec::with_capacity(self.sequences.len());
-        for (sequence, rows) in self.sequences.iter().zip(&self.rows) {
-            let own = y.narrow(0, rows.start, rows.len())?;
-            parts.push(match low(sequence) {
-                Some(low) => (own + x.narrow(0, rows.start, rows.len())?.matmul(&low.a)?.matmul(&low.b)?)?,
+        // Each adapter adds its part to its own rows, at once to those of neighbours that share it.
+        let placed: Vec<_> = self.sequences.iter().zip(&self.rows).collect();
+        let mut parts = Vec::new();
+        for run in placed.chunk_by(|(a, _), (b, _)| share_adapter(a, b)) {
+            let (first, last) = (run[0].1.start, run[run.len() - 1].1.end);
+            let own = y.narrow(0, first, last - first)?;
+            parts.push(match low(run[0].0) {
+                Some(low) => (own + x.narrow(0, first, last - first)?.matmul(&low.a)?.matmul(&low.b)?)?,
                 None => own,
             });
         }
@@ -438,13 +448,16 @@ impl<'a> Pass<'a> {
         if let Some(mask) = self.masks.get(&(first, queries)) {
             return Ok(mask.clone());
         }
-        let keys = first + queries;
-        let window = self.model.config.sliding_window.unwrap_or(usize::MAX);
-        let seen = |query: usize, key: usize| key <= query && query - key < window;
-        let values: Vec<f32> = (first..keys)
-            .flat_map(|query| (0..keys).map(move |key| if seen(query, key) { 0.0 } else { f32::NEG_INFINITY }))
-            .collect();
-        let mask = Tensor::from_vec(values, (queries, keys), &self.model.place.device)?;
+        let keys = (first + queries) as f32;
+        let device = &self.model.place.device;
+        let query = Tensor::arange(first as f32, keys, device)?.unsqueeze(1)?;
+        let key = Tensor::arange(0f32, keys, device)?.unsqueeze(0)?;
+        let mut hidden = key.broadcast_gt(&query)?;
+        if let Some(window) = self.model.config.sliding_window {
+            hidden = hidden.maximum(&key.broadcast_le(&(query - window as f64)?)?)?;
+        }
+        let never = Tensor::full(f32::NEG_INFINITY, hidden.dims(), device)?;
+        let mask = hidden.where_cond(&never, &never.zeros_like()?)?;
         self.masks.insert((first, queries), mask.clone());
         Ok(mask)
     }

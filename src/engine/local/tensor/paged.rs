@@ -180,7 +180,7 @@ impl Group {
             let picked = pool.index_select(&self.own, 0)?.reshape((rows, self.own_len, kv, dim))?;
             picked.transpose(1, 2)?.contiguous()?.reshape((rows * kv, self.own_len, dim))
         };
-        let own_scores = q.reshape((rows * kv, each, dim))?.matmul(&own(keys)?.transpose(1, 2)?.contiguous()?)?;
+        let own_scores = q.reshape((rows * kv, each, dim))?.matmul(&own(keys)?.transpose(1, 2)?)?;
         let own_scores = own_scores.reshape((rows, kv, each, self.own_len))?;
         let Some(shared) = &self.shared else {
             let weights = self.softmax(&own_scores, values.dtype())?.reshape((rows * kv, each, self.own_len))?;
@@ -191,7 +191,7 @@ impl Group {
         let all =
             |pool: &Tensor| pool.index_select(shared, 0)?.reshape((shared_len, kv, dim))?.transpose(0, 1)?.contiguous();
         let by_head = q.transpose(0, 1)?.contiguous()?.reshape((kv, rows * each, dim))?;
-        let scores = by_head.matmul(&all(keys)?.transpose(1, 2)?.contiguous()?)?;
+        let scores = by_head.matmul(&all(keys)?.transpose(1, 2)?)?;
         let scores = scores.reshape((kv, rows, each, shared_len))?.transpose(0, 1)?.contiguous()?;
         let weights = self.softmax(&Tensor::cat(&[&scores, &own_scores], 3)?, values.dtype())?;
         let on_shared = weights.narrow(3, 0, shared_len)?.transpose(0, 1)?.contiguous()?;
@@ -207,8 +207,9 @@ impl Group {
     }
 }
 
-/// Queries whose attention scores exist at a time.
-const QUERIES: usize = 256;
+/// Attention scores of a sequence that exist at a time. Few large products: a GPU takes as long to be told of one as to
+/// compute a small one.
+const SCORES: usize = 1 << 25;
 
 /// One sequence's attention, in parts `[queries, heads * dim]`: queries `[heads, rows, dim]`, scaled, that follow `past`
 /// positions, and keys and values of all positions, `[kv_heads, positions, dim]`.
@@ -220,17 +221,18 @@ pub(super) fn attend_one(
 ) -> Result<Vec<Tensor>, EngineError> {
     let (heads, kv_heads, dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
     let rows = q.dim(1)?;
-    let mut attended = Vec::with_capacity(rows.div_ceil(QUERIES));
-    for first in (0..rows).step_by(QUERIES) {
-        let queries = QUERIES.min(rows - first);
+    let size = (SCORES / (heads * (past + rows))).max(1);
+    let mut attended = Vec::with_capacity(rows.div_ceil(size));
+    for first in (0..rows).step_by(size) {
+        let queries = size.min(rows - first);
         let keys = past + first + queries;
         // The query heads that share a key head are rows of one product.
         let q = q.narrow(1, first, queries)?.contiguous()?.reshape((kv_heads, heads / kv_heads * queries, dim))?;
-        let scores = q.matmul(&k.narrow(1, 0, keys)?.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)?;
+        let scores = q.matmul(&k.narrow(1, 0, keys)?.transpose(1, 2)?)?.to_dtype(DType::F32)?;
         let scores = scores.reshape((heads, queries, keys))?.broadcast_add(&mask(past + first, queries)?)?;
         let weights = softmax_last_dim(&scores)?.to_dtype(v.dtype())?;
         let weights = weights.reshape((kv_heads, heads / kv_heads * queries, keys))?;
-        let out = weights.matmul(&v.narrow(1, 0, keys)?.contiguous()?)?.reshape((heads, queries, dim))?;
+        let out = weights.matmul(&v.narrow(1, 0, keys)?)?.reshape((heads, queries, dim))?;
         attended.push(out.transpose(0, 1)?.reshape((queries, heads * dim))?);
     }
     Ok(attended)
