@@ -121,7 +121,7 @@ impl Base {
         let adapter = self.adapter.as_ref().map_or("", |adapter| adapter.sha256.as_str());
         let place = match &self.place {
             Place::Cpu(_) => "cpu".to_owned(),
-            Place::Gpu(_, dtype) => format!("gpu {dtype:?}"),
+            Place::Gpu(_, dtype) => format!("gpu {dtype:?} in f32"),
         };
         format!("{NUMBERS} {} {:?} {place} {adapter}", self.sha256, self.precision)
     }

@@ -16,10 +16,12 @@ use crate::train::batch::{Batch, Segment};
 use crate::train::cpu::{Dropout, mixed};
 use crate::train::layout::{Layout, Lora, Trained};
 
-/// The base's weights on a device.
+/// The base's weights on a device: matrices in the base's precision, norms and biases in f32.
+///
+/// Products with frozen matrices are computed in the matrices' precision. All else is in f32, as on the CPU: what an adapter
+/// adds in its first steps is less than bf16 resolves in the number that it is added to.
 pub(super) struct Weights {
     config: ModelConfig,
-    compute: DType,
     embedding: Tensor,
     layers: Vec<Layer>,
     norm: Tensor,
@@ -37,11 +39,14 @@ struct Layer {
 impl Weights {
     pub(super) fn load(checkpoint: &Checkpoint, device: &Device, compute: DType) -> Result<Self, EngineError> {
         let config = checkpoint.config.clone();
-        let tensor =
-            |name: &str| Ok::<_, EngineError>(read(&checkpoint.tensor(name)?)?.to_dtype(compute)?.to_device(device)?);
+        let tensor = |name: &str, dtype| {
+            Ok::<_, EngineError>(read(&checkpoint.tensor(name)?)?.to_dtype(dtype)?.to_device(device)?)
+        };
+        let matrix = |name: &str| tensor(name, compute);
+        let vector = |name: &str| tensor(name, DType::F32);
         let layer = |index: usize| {
             let prefix = format!("model.layers.{index}");
-            let norm = |name: &str| tensor(&format!("{prefix}.{name}.weight"));
+            let norm = |name: &str| vector(&format!("{prefix}.{name}.weight"));
             Ok(Layer {
                 attention_norm: norm("input_layernorm")?,
                 mlp_norm: norm("post_attention_layernorm")?,
@@ -51,19 +56,18 @@ impl Weights {
                 },
                 projections: ProjectionMap::try_from_fn(|projection| {
                     let name = format!("{prefix}.{}", projection.module());
-                    let bias = projection.has_bias(&config).then(|| tensor(&format!("{name}.bias"))).transpose()?;
-                    Ok::<_, EngineError>((tensor(&format!("{name}.weight"))?, bias))
+                    let bias = projection.has_bias(&config).then(|| vector(&format!("{name}.bias"))).transpose()?;
+                    Ok::<_, EngineError>((matrix(&format!("{name}.weight"))?, bias))
                 })?,
             })
         };
-        let embedding = tensor("model.embed_tokens.weight")?;
+        let embedding = matrix("model.embed_tokens.weight")?;
         Ok(Self {
             layers: (0..config.num_layers).map(layer).collect::<Result<_, EngineError>>()?,
-            norm: tensor("model.norm.weight")?,
-            head: if config.tie_word_embeddings { embedding.clone() } else { tensor("lm_head.weight")? },
+            norm: vector("model.norm.weight")?,
+            head: if config.tie_word_embeddings { embedding.clone() } else { matrix("lm_head.weight")? },
             embedding,
             frequencies: config.rope.inv_freq(config.head_dim),
-            compute,
             config,
         })
     }
@@ -89,7 +93,7 @@ pub(super) struct Decoder<'a> {
     weights: &'a Weights,
     trained: Option<(&'a Layout, &'a [Var])>,
     batch: &'a Batch,
-    /// Cosines and sines, `[rows, 1, head_dim / 2]`, in the compute type.
+    /// Cosines and sines, `[rows, 1, head_dim / 2]`.
     rotation: [Tensor; 2],
     key: u32,
     device: &'a Device,
@@ -108,7 +112,7 @@ impl<'a> Decoder<'a> {
         let angles = |f: fn(f32) -> f32| {
             let turned = |position: usize| weights.frequencies.iter().map(move |w| f(position as f32 * w));
             let values: Vec<f32> = batch.positions.iter().copied().flat_map(turned).collect();
-            Tensor::from_vec(values, (batch.len(), 1, half), device)?.to_dtype(weights.compute)
+            Tensor::from_vec(values, (batch.len(), 1, half), device)
         };
         let rotation = [angles(f32::cos)?, angles(f32::sin)?];
         let key = dropout.iter().fold(0, |key, &part| mixed(mixed(key, part as u32), (part >> 32) as u32));
@@ -123,25 +127,20 @@ impl<'a> Decoder<'a> {
         self.weights.layers.len()
     }
 
-    fn variable(&self, index: Option<usize>) -> Result<Option<Tensor>, TrainError> {
-        match (self.trained, index) {
-            (Some((_, variables)), Some(index)) => {
-                Ok(Some(variables[index].as_tensor().to_dtype(self.weights.compute)?))
-            }
-            (None, _) | (_, None) => Ok(None),
-        }
+    fn variable(&self, index: Option<usize>) -> Option<&'a Tensor> {
+        let (_, variables) = self.trained?;
+        Some(variables[index?].as_tensor())
     }
 
     /// The rows' embeddings, `[rows, hidden]`.
     pub(super) fn embed(&self) -> Result<Tensor, TrainError> {
         let ids = Tensor::new(self.batch.tokens.as_slice(), self.device)?;
-        let trained = self.variable(self.trained.and_then(|(layout, _)| layout.embedding))?;
-        Ok(trained.as_ref().unwrap_or(&self.weights.embedding).index_select(&ids, 0)?)
+        let trained = self.variable(self.trained.and_then(|(layout, _)| layout.embedding));
+        Ok(trained.unwrap_or(&self.weights.embedding).index_select(&ids, 0)?.to_dtype(DType::F32)?)
     }
 
     fn norm(&self, x: &Tensor, frozen: &Tensor, trained: Option<usize>) -> Result<Tensor, TrainError> {
-        let trained = self.variable(trained)?;
-        let weight = trained.as_ref().unwrap_or(frozen);
+        let weight = self.variable(trained).unwrap_or(frozen);
         Ok(rms_norm_slow(&x.contiguous()?, weight, self.weights.config.rms_norm_eps as f32)?)
     }
 
@@ -154,15 +153,15 @@ impl<'a> Decoder<'a> {
     ) -> Result<Tensor, TrainError> {
         let x = x.contiguous()?;
         if let Trained::Full { weight, bias } = trained
-            && let Some(weight) = self.variable(Some(weight))?
+            && let Some(weight) = self.variable(Some(weight))
         {
             let y = x.matmul(&weight.t()?)?;
-            return Ok(match self.variable(bias)? {
-                Some(bias) => y.broadcast_add(&bias)?,
+            return Ok(match self.variable(bias) {
+                Some(bias) => y.broadcast_add(bias)?,
                 None => y,
             });
         }
-        let mut y = x.apply_op1(Frozen(weight.clone()))?;
+        let mut y = x.to_dtype(weight.dtype())?.apply_op1(Frozen(weight.clone()))?.to_dtype(DType::F32)?;
         if let Some(bias) = bias {
             y = y.broadcast_add(bias)?;
         }
@@ -174,8 +173,8 @@ impl<'a> Decoder<'a> {
 
     fn low_rank(&self, x: &Tensor, lora: Lora, key: u32) -> Result<Tensor, TrainError> {
         let lost = || TrainError::Internal("an adapter's matrix is not among the variables".to_owned());
-        let a = self.variable(Some(lora.a))?.ok_or_else(lost)?;
-        let b = self.variable(Some(lora.b))?.ok_or_else(lost)?;
+        let a = self.variable(Some(lora.a)).ok_or_else(lost)?;
+        let b = self.variable(Some(lora.b)).ok_or_else(lost)?;
         let x = match lora.dropout > 0.0 {
             true => (x * self.kept(x, Dropout { key, chance: lora.dropout })?)?,
             false => x.clone(),
@@ -188,11 +187,11 @@ impl<'a> Decoder<'a> {
         let (rows, width) = x.dims2()?;
         if self.device.is_cpu() {
             let mask = dropout.apply(&vec![1f32; rows * width], width);
-            return Ok(Tensor::from_vec(mask, (rows, width), self.device)?.to_dtype(x.dtype())?);
+            return Ok(Tensor::from_vec(mask, (rows, width), self.device)?);
         }
         self.device.set_seed(u64::from(dropout.key))?;
         let drawn = Tensor::rand(0f32, 1f32, (rows, width), self.device)?;
-        let kept = drawn.ge(f64::from(dropout.chance))?.to_dtype(x.dtype())?;
+        let kept = drawn.ge(f64::from(dropout.chance))?.to_dtype(DType::F32)?;
         Ok((kept * (1.0 / (1.0 - f64::from(dropout.chance))))?)
     }
 
@@ -257,8 +256,7 @@ impl<'a> Decoder<'a> {
         let q = q.narrow(0, segment.own.start, rows)?.transpose(0, 1)?.contiguous()?;
         let (k, v) = (seen(k)?, seen(v)?);
         let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * (1.0 / (config.head_dim as f64).sqrt()))?;
-        let scores = scores.to_dtype(DType::F32)?.broadcast_add(&self.mask(before, rows)?)?;
-        let weights = softmax(&scores, 2)?.to_dtype(self.weights.compute)?;
+        let weights = softmax(&scores.broadcast_add(&self.mask(before, rows)?)?, 2)?;
         let out = weights.matmul(&v)?.transpose(0, 1)?.contiguous()?;
         Ok(out.reshape((rows, config.num_heads * config.head_dim))?)
     }
@@ -289,6 +287,6 @@ impl<'a> Decoder<'a> {
         let trained = layout.map_or(Trained::Nothing, |layout| layout.head);
         // The CPU draws by parts of the targets, of which the first begins at 0.
         let key = mixed(mixed(self.key, u32::MAX), 0);
-        Ok(self.linear(&x, (&self.weights.head, None), trained, key)?.to_dtype(DType::F32)?)
+        self.linear(&x, (&self.weights.head, None), trained, key)
     }
 }

@@ -43,7 +43,7 @@ impl TensorPlace {
         Self { device, name, compute, keep_quantised: dtype == DtypeChoice::Auto }
     }
 
-    fn tensor(&self, stored: &StoredTensor) -> Result<Tensor, EngineError> {
+    fn tensor(&self, stored: &StoredTensor, dtype: DType) -> Result<Tensor, EngineError> {
         let shape = stored.shape.as_slice();
         let tensor = match stored.kind {
             StoredKind::F32 => Tensor::from_raw_buffer(stored.bytes(), DType::F32, shape, &Device::Cpu)?,
@@ -52,7 +52,7 @@ impl TensorPlace {
             StoredKind::Ggml(_) => quantised(stored, &Device::Cpu)?.dequantize(&Device::Cpu)?,
         };
         stored.release();
-        Ok(tensor.to_dtype(self.compute)?.to_device(&self.device)?)
+        Ok(tensor.to_dtype(dtype)?.to_device(&self.device)?)
     }
 
     fn weight(&self, stored: &StoredTensor) -> Result<Weight, EngineError> {
@@ -63,7 +63,7 @@ impl TensorPlace {
                 Ok(Weight::Quantised(weight))
             }
             StoredKind::F32 | StoredKind::F16 | StoredKind::BF16 | StoredKind::Ggml(_) => {
-                Ok(Weight::Dense(self.tensor(stored)?))
+                Ok(Weight::Dense(self.tensor(stored, self.compute)?))
             }
         }
     }
@@ -103,11 +103,11 @@ impl Weight {
         Ok(x.matmul(&weight.t()?)?)
     }
 
-    /// Rows `ids` of the matrix in precision `dtype`.
-    fn rows(&self, ids: &Tensor, dtype: DType) -> Result<Tensor, EngineError> {
+    /// Rows `ids` of the matrix.
+    fn rows(&self, ids: &Tensor) -> Result<Tensor, EngineError> {
         match self {
             Weight::Dense(weight) => Ok(weight.index_select(ids, 0)?),
-            Weight::Quantised(weight) => Ok(weight.dequantize(ids.device())?.index_select(ids, 0)?.to_dtype(dtype)?),
+            Weight::Quantised(weight) => Ok(weight.dequantize(ids.device())?.index_select(ids, 0)?),
         }
     }
 }
@@ -173,18 +173,20 @@ impl Decoder for TensorModel {
 
     fn load(checkpoint: &Checkpoint, place: &TensorPlace) -> Result<Self, EngineError> {
         let config = checkpoint.config.clone();
-        let tensor = |name: &str| place.tensor(&checkpoint.tensor(name)?);
+        let vector = |name: &str, dtype| place.tensor(&checkpoint.tensor(name)?, dtype);
+        let norm = |name: &str| vector(&format!("{name}.weight"), DType::F32);
         let weight = |name: &str| place.weight(&checkpoint.tensor(name)?);
         let layer = |index: usize| {
             let prefix = format!("model.layers.{index}");
-            let head_norm = |name: &str| tensor(&format!("{prefix}.self_attn.{name}.weight"));
+            let head_norm = |name: &str| norm(&format!("{prefix}.self_attn.{name}"));
             Ok(Layer {
-                attention_norm: tensor(&format!("{prefix}.input_layernorm.weight"))?,
-                mlp_norm: tensor(&format!("{prefix}.post_attention_layernorm.weight"))?,
+                attention_norm: norm(&format!("{prefix}.input_layernorm"))?,
+                mlp_norm: norm(&format!("{prefix}.post_attention_layernorm"))?,
                 head_norms: if config.qk_norm { Some([head_norm("q_norm")?, head_norm("k_norm")?]) } else { None },
                 projections: ProjectionMap::try_from_fn(|projection| {
                     let name = format!("{prefix}.{}", projection.module());
-                    let bias = projection.has_bias(&config).then(|| tensor(&format!("{name}.bias"))).transpose()?;
+                    let bias = || vector(&format!("{name}.bias"), place.compute);
+                    let bias = projection.has_bias(&config).then(bias).transpose()?;
                     Ok::<_, EngineError>(Linear { weight: weight(&format!("{name}.weight"))?, bias })
                 })?,
             })
@@ -192,7 +194,7 @@ impl Decoder for TensorModel {
         Ok(Self {
             embedding: weight("model.embed_tokens.weight")?,
             layers: (0..config.num_layers).map(layer).collect::<Result<_, EngineError>>()?,
-            norm: tensor("model.norm.weight")?,
+            norm: norm("model.norm")?,
             head: if config.tie_word_embeddings { None } else { Some(weight("lm_head.weight")?) },
             frequencies: config.rope.inv_freq(config.head_dim),
             pool: Pool::new(
@@ -321,18 +323,18 @@ impl TensorModel {
     }
 }
 
-/// The state of one forward pass. Rows of all sequences lie one after another.
-struct Pass<'a> {
 fn share_adapter(a: &Sequence<'_, TensorAdapter>, b: &Sequence<'_, TensorAdapter>) -> bool {
     a.adapter.map(std::ptr::from_ref) == b.adapter.map(std::ptr::from_ref)
 }
 
+/// The state of one forward pass. Rows of all sequences lie one after another.
+struct Pass<'a> {
     model: &'a TensorModel,
     sequences: &'a [Sequence<'a, TensorAdapter>],
     rows: Vec<Range<usize>>,
     /// How rows attend to what is cached; `None` where the sequences are whole.
     step: Option<PagedStep>,
-    /// `[rows, hidden]`
+    /// The residual stream, `[rows, hidden]`, in f32: in bf16 the sum of all layers loses what each adds.
     hidden: Tensor,
     /// Cosines and sines of every row's position, `[rows, head_dim / 2]`, in f32.
     rotation: [Tensor; 2],
@@ -361,12 +363,24 @@ impl<'a> Pass<'a> {
             |f: fn(f32) -> f32| Tensor::from_vec(angles.iter().copied().map(f).collect::<Vec<_>>(), shape, device);
         let rotation = [table(f32::cos)?, table(f32::sin)?];
         let ids = Tensor::new(ids, device)?;
-        let hidden = model.embedding.rows(&ids, model.place.compute)?;
+        let hidden = model.embedding.rows(&ids)?.to_dtype(DType::F32)?;
         Ok(Self { model, sequences, rows, step, hidden, rotation, masks: HashMap::new() })
     }
 
+    /// In f32.
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, EngineError> {
-        Ok(rms_norm(&x.contiguous()?, weight, self.model.config.rms_norm_eps as f32)?)
+        let x = x.to_dtype(DType::F32)?.contiguous()?;
+        Ok(rms_norm(&x, weight, self.model.config.rms_norm_eps as f32)?)
+    }
+
+    /// The residual stream's normalised rows, in the precision of products.
+    fn normalised(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor, EngineError> {
+        Ok(self.norm(x, weight)?.to_dtype(self.model.place.compute)?)
+    }
+
+    fn add(&mut self, out: &Tensor) -> Result<(), EngineError> {
+        self.hidden = (&self.hidden + out.to_dtype(DType::F32)?)?;
+        Ok(())
     }
 
     fn linear(&self, layer: &Layer, index: usize, projection: Projection, x: &Tensor) -> Result<Tensor, EngineError> {
@@ -395,7 +409,7 @@ impl<'a> Pass<'a> {
         Ok(Tensor::cat(&parts, 0)?)
     }
 
-    /// `[rows, heads * dim]` to rotated `[rows, heads, dim]`.
+    /// `[rows, heads * dim]` to rotated `[rows, heads, dim]` in f32.
     fn rotate(&self, x: &Tensor, heads: usize, norm: Option<&Tensor>) -> Result<Tensor, EngineError> {
         let dim = self.model.config.head_dim;
         let rows = x.dim(0)?;
@@ -404,21 +418,21 @@ impl<'a> Pass<'a> {
             x = self.norm(&x, norm)?;
         }
         let [cos, sin] = &self.rotation;
-        let rotated = rope_thd(&x.unsqueeze(0)?.to_dtype(DType::F32)?.contiguous()?, cos, sin)?;
-        Ok(rotated.squeeze(0)?.to_dtype(self.model.place.compute)?)
+        Ok(rope_thd(&x.unsqueeze(0)?.to_dtype(DType::F32)?.contiguous()?, cos, sin)?.squeeze(0)?)
     }
 
     fn attention(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
         let model = self.model;
         let config = &model.config;
         let (heads, kv_heads, dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
-        let x = self.norm(&self.hidden, &layer.attention_norm)?;
+        let x = self.normalised(&self.hidden, &layer.attention_norm)?;
         let q = self.linear(layer, index, Projection::Query, &x)?;
         let k = self.linear(layer, index, Projection::Key, &x)?;
         let v = self.linear(layer, index, Projection::Value, &x)?;
         let norms = layer.head_norms.as_ref();
         let q = (self.rotate(&q, heads, norms.map(|norms| &norms[0]))? * (1.0 / (dim as f64).sqrt()))?;
-        let k = self.rotate(&k, kv_heads, norms.map(|norms| &norms[1]))?;
+        let q = q.to_dtype(model.place.compute)?;
+        let k = self.rotate(&k, kv_heads, norms.map(|norms| &norms[1]))?.to_dtype(model.place.compute)?;
         let step = self.step.take();
         let attended = match &step {
             Some(step) => {
@@ -439,8 +453,7 @@ impl<'a> Pass<'a> {
         };
         self.step = step;
         let out = self.linear(layer, index, Projection::Output, &attended)?;
-        self.hidden = (&self.hidden + out)?;
-        Ok(())
+        self.add(&out)
     }
 
     /// 0 where query `first + i` may see key `j`, else minus infinity: `[queries, first + queries]`.
@@ -463,12 +476,11 @@ impl<'a> Pass<'a> {
     }
 
     fn mlp(&mut self, layer: &Layer, index: usize) -> Result<(), EngineError> {
-        let x = self.norm(&self.hidden, &layer.mlp_norm)?;
+        let x = self.normalised(&self.hidden, &layer.mlp_norm)?;
         let gate = silu(&self.linear(layer, index, Projection::Gate, &x)?)?;
         let wide = (gate * self.linear(layer, index, Projection::Up, &x)?)?;
         let out = self.linear(layer, index, Projection::Down, &wide)?;
-        self.hidden = (&self.hidden + out)?;
-        Ok(())
+        self.add(&out)
     }
 
     fn finish(self) -> Result<Vec<Tensor>, EngineError> {
@@ -478,7 +490,7 @@ impl<'a> Pass<'a> {
             .map(|(sequence, rows)| {
                 let kept = self.hidden.narrow(0, rows.start + sequence.keep.start, sequence.keep.len())?;
                 debug_assert_eq!(kept.dim(D::Minus1)?, self.model.config.hidden_size);
-                self.norm(&kept, &self.model.norm)
+                self.normalised(&kept, &self.model.norm)
             })
             .collect()
     }
