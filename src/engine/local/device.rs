@@ -111,7 +111,7 @@ fn open_cuda(ordinal: usize) -> Result<candle_core::Device, String> {
     }
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
+    let opened = std::panic::catch_unwind(|| one_stream(ordinal));
     std::panic::set_hook(hook);
     let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
     match opened {
@@ -123,4 +123,15 @@ fn open_cuda(ordinal: usize) -> Result<candle_core::Device, String> {
             Err(first_line(format!("cuda:{ordinal} cannot be opened: {}", text.unwrap_or_default())))
         }
     }
+}
+
+/// A device with one stream for all threads. candle's ordinary one has each thread work in a stream of its own: a thread that
+/// has computed nothing has none, so that what it drops (an adapter that is unloaded) is not freed, and the next operation of
+/// any thread is told of it as an error of its own.
+#[cfg(feature = "cuda")]
+fn one_stream(ordinal: usize) -> candle_core::Result<candle_core::Device> {
+    let device = candle_core::Device::new_cuda_with_stream(ordinal)?;
+    // SAFETY: events keep the uses of a tensor in several streams in order, and there is one.
+    unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    Ok(device)
 }
