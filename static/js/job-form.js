@@ -24,9 +24,14 @@ export class JobForm {
     this.settings = null;
     /** What could be chosen when it was made. */
     this.there = '';
+    /** The kind that the fields are of. */
+    this.shown = '';
+    /** What was set for kinds that were looked at before the shown one. @type {Map<string, Record<string, any>>} */
+    this.left = new Map();
+    this.switching = false;
     this.kind = h(
       'select',
-      { id: 'job-kind', on: { change: () => router.adjust({ kind: this.kind.value, from: null }) } },
+      { id: 'job-kind', on: { change: () => this.#switchKind() } },
       JOB_KINDS.map((kind) => h('option', { value: kind }, kind)),
     );
     this.about = h('p', { class: 'hint', id: 'job-kind-hint' });
@@ -112,7 +117,20 @@ export class JobForm {
       return;
     }
     this.made = made;
+    if (!this.switching) this.left.clear();
+    this.switching = false;
     this.#make(route);
+  }
+
+  /** Shows another kind's fields, and keeps what is set here for when the reader comes back to it. */
+  #switchKind() {
+    try {
+      if (this.settings) this.left.set(this.shown, this.settings.read());
+    } catch {
+      // What cannot be read as settings cannot be written as such.
+    }
+    this.switching = true;
+    router.adjust({ kind: this.kind.value, from: null });
   }
 
   leave() {
@@ -156,7 +174,7 @@ export class JobForm {
       // The reader has gone on to another form meanwhile.
       if (made !== this.made) return;
       this.there = there.key;
-      this.kind.value = kind;
+      this.kind.value = this.shown = kind;
       const { reads, what } = KINDS[kind];
       this.about.textContent = `Reads ${reads}, makes ${what}.`;
       const fitting = (/** @type {string} */ field) => (field === 'eval_dataset' ? 'problems' : reads);
@@ -170,7 +188,9 @@ export class JobForm {
       });
       const some = datasets.some((set) => set.kind === reads);
       fill(this.fields, some ? null : noData(reads), this.settings.root);
-      if (given && given.kind === reads) this.settings.write({ dataset: given.name });
+      const left = this.left.get(kind);
+      if (left) this.settings.write(left);
+      else if (given && given.kind === reads) this.settings.write({ dataset: given.name });
       if (source) this.#takeOver(source);
       this.#preview();
     } catch (error) {

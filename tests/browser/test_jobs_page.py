@@ -218,6 +218,21 @@ def test_a_dry_run_says_what_would_be_used_and_which_rows_are_dropped(open_page,
     assert all(job["name"] != "it's a try" for job in shop.call("GET", "/v1/jobs")["data"])
 
 
+def test_another_kind_is_looked_at_and_what_was_set_is_still_there(open_page, shop):
+    page = open_form(open_page, shop, "sft", "solutions")
+    page.get_by_text("More settings").click()
+    page.locator("#job-max_length").fill("60")
+    page.locator("#job-kind").select_option("evaluate")
+    expect(page.locator("#job-max_length")).to_have_count(0)
+    page.locator("#job-kind").select_option("sft")
+    expect(page.locator("#job-max_length")).to_have_value("60")
+    expect(page.locator("#job-dataset")).to_have_value("solutions")
+    # A form that is opened anew is as published.
+    page.goto(f"{shop.url}/?view=jobs&job=new&kind=sft&dataset=solutions")
+    expect(page.locator("#job-dataset")).to_have_value("solutions")
+    expect(page.locator("#job-max_length")).to_have_value("")
+
+
 def test_what_is_wrong_stands_at_its_field(open_page, shop):
     page = open_form(open_page, shop, "pipeline", "few-problems", allow=("422",))
     page.locator("summary", has_text="Training sets from").click()
