@@ -33,6 +33,7 @@ from cache import fetched_model, once
 from make_smollm2 import smollm2
 from server import Server
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers_samples import draw
 
 PREFIX, SAMPLES, TOKENS = 300, 64, 128
 
@@ -58,21 +59,8 @@ class Transformers:
 
     def __call__(self, prompt: list[int], seed: int) -> int:
         torch.manual_seed(seed)
-        ids = torch.tensor([prompt])
         with torch.inference_mode():
-            out = self.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                num_return_sequences=SAMPLES,
-                max_new_tokens=TOKENS,
-                min_new_tokens=TOKENS,
-                pad_token_id=0,
-            )
-        return (out.shape[1] - len(prompt)) * out.shape[0]
+            return draw(self.model, torch.tensor([prompt]), SAMPLES, TOKENS)
 
     def close(self) -> None:
         del self.model

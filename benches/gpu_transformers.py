@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers_samples import draw
 
 PREFIX, DRAWN = 300, 64
 
@@ -36,20 +37,8 @@ def score(model, ids: torch.Tensor) -> list:
 
 
 def sample(model, number: int) -> None:
-    ids = torch.randint(100, 45000, (1, PREFIX), device="cuda")
-    out = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        num_return_sequences=number,
-        max_new_tokens=DRAWN,
-        min_new_tokens=DRAWN,
-        pad_token_id=0,
-    )
-    assert out.shape == (number, PREFIX + DRAWN)
+    ids = torch.randint(100, 45000, (1, PREFIX), device=model.device)
+    assert draw(model, ids, number, DRAWN) == number * DRAWN
 
 
 @torch.inference_mode()
