@@ -6,9 +6,12 @@
 mod decoder;
 mod head;
 mod paged;
+mod pass;
 mod pool;
+mod weight;
 
-pub(crate) use decoder::{TensorModel, TensorPlace};
+pub(crate) use decoder::TensorModel;
+pub(crate) use weight::TensorPlace;
 
 use crate::engine::error::EngineError;
 
